@@ -1,0 +1,30 @@
+# Everything sets itself up: a .venv, pip with constraints.txt. Needs Python 3.11+ and nothing else.
+PYTHON ?= python3
+VENV   := .venv
+STAMP  := $(VENV)/.installed
+MINUTES ?= 10
+
+.PHONY: demo test test-all lint clean
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("groundup needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## a model of the Python standard library's reference, from web pages to chat; MINUTES=10
+	$(VENV)/bin/groundup demo --minutes $(MINUTES)
+
+test: $(STAMP)  ## the tests that take seconds
+	$(VENV)/bin/python -m pytest -m 'not slow'
+
+test-all: $(STAMP)  ## all tests
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)  ## style, types, the import rule
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

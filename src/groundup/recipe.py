@@ -1,0 +1,346 @@
+"""What a build is: one YAML file, typed and strict.
+
+A recipe names its sources and leaves the rest to defaults. A value of `null` (None) means "derive it": from
+the data, the machine and the budget, once, with the reason printed and kept in the run folder. Sources of the
+defaults stand beside them. Any value can be overridden on the command line as `section.key=value`.
+
+    name: my-model
+    sources:
+      - {kind: files, path: ~/texts}
+    training: {minutes: 30}
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from groundup.errors import RequestError
+
+
+class Strict(BaseModel):
+    """A recipe section: frozen, and an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key '{key}'; the nearest known key is '{near}'", {"key": key, "near": near[0]}
+                    )
+        return data
+
+
+class FilesSource(Strict):
+    """Local files: txt, md, html, jsonl(.gz/.zst), parquet, warc(.gz), epub; folders are read recursively."""
+
+    kind: Literal["files"] = "files"
+    name: str = "files"
+    """Name of the source in reports and in the `source` column."""
+    path: str
+    """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder."""
+    text_field: str = "text"
+    """The field of a JSON line or Parquet row that holds the document."""
+
+
+class CrawlSource(Strict):
+    """Pages of a website, fetched politely over HTTP into WARC files."""
+
+    kind: Literal["crawl"] = "crawl"
+    name: str = "crawl"
+    """Name of the source in reports and in the `source` column."""
+    seeds: Annotated[list[str], Field(min_length=1)]
+    """The addresses to start from (http or https)."""
+    hosts: list[str] = []
+    """Hosts that may be visited (exact names); empty: the seeds' own."""
+    path_prefix: str = "/"
+    """Only addresses whose path starts so are visited."""
+    max_depth: Annotated[int, Field(ge=0)] = 10
+    """Links followed from a seed at most."""
+    max_pages: Annotated[int, Field(ge=1)] = 10_000
+    """Pages fetched at most; the crawl then ends well."""
+    max_page_bytes: Annotated[int, Field(ge=1024)] = 10_000_000
+    """A longer body is cut there and marked as truncated in the WARC (bytes)."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Limit for one whole fetch (seconds)."""
+    delay_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Pause between two requests to one host (seconds); a longer Crawl-delay in robots.txt wins."""
+    connections_per_host: Annotated[int, Field(ge=1, le=16)] = 1
+    """Requests in flight to one host at once."""
+    user_agent: str = "groundup/0.1 (language model corpus builder)"
+    """Sent with each request and matched against robots.txt."""
+    allow_private: bool = False
+    """Allow private, loopback and link-local addresses. Off: such an address is refused after DNS, at connect."""
+
+
+class PythonDocsSource(Strict):
+    """Python's own reference: pydoc pages served on loopback, then crawled like any website. Needs no network."""
+
+    kind: Literal["python-docs"] = "python-docs"
+    name: str = "python-docs"
+    """Name of the source in reports and in the `source` column."""
+    max_pages: Annotated[int, Field(ge=1)] = 10_000
+    """Pages fetched at most."""
+
+
+Source = Annotated[FilesSource | CrawlSource | PythonDocsSource, Field(discriminator="kind")]
+
+
+class Duplicates(Strict):
+    """Exact duplicates: of equal pieces the one in the smallest document id is kept."""
+
+    documents: bool = True
+    """Drop a document whose normalised text is already there."""
+    paragraphs: bool = False
+    """Drop a paragraph (block between blank lines) that is already there, in any document."""
+    lines: bool = False
+    """Drop a line that is already there, in any document."""
+    min_characters: Annotated[int, Field(ge=1)] = 40
+    """Shorter paragraphs and lines are never dropped: they are structure, not copies (characters)."""
+
+
+class HeldOut(Strict):
+    """The part of the text that no model is trained on."""
+
+    fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of the clean bytes."""
+    unit: Literal["auto", "document", "tail"] = "auto"
+    """`document`: whole documents, drawn by a hash of their id; `tail`: the end of each document;
+    `auto`: documents where there are 20 or more, tails where there are fewer."""
+
+
+class Clean(Strict):
+    """From pages and files to clean, deduplicated documents."""
+
+    main_content: bool = True
+    """Of HTML, keep the main content only (menus and footers dropped)."""
+    unicode: bool = True
+    """NFC, control characters removed, line ends and blank space normalised."""
+    min_characters: Annotated[int, Field(ge=1)] = 100
+    """Shorter documents are dropped (characters after normalisation)."""
+    max_document_characters: Annotated[int, Field(ge=10_000)] = 1_000_000
+    """Longer documents are cut into parts at line, else word borders; nothing is lost (characters)."""
+    duplicates: Duplicates = Duplicates()
+    held_out: HeldOut = HeldOut()
+
+
+class Tokens(Strict):
+    """Tokenizer and shards."""
+
+    kind: Literal["bpe", "characters", "bytes"] = "bpe"
+    """`bpe`: byte-level BPE; `characters`: one token a character; `bytes`: one token a byte."""
+    vocabulary: Annotated[int, Field(ge=300)] | None = None
+    """Size of a BPE vocabulary, special tokens included; derived from the amount of text when not given."""
+    sample_bytes: Annotated[int, Field(ge=1_000_000)] = 1_000_000_000
+    """Text the tokenizer is trained on at most (bytes). 1 GB is enough: huggingface/tokenizers#316."""
+
+
+class Model(Strict):
+    """The architecture. What is not given is derived from the budget, the data and the measured machine."""
+
+    family: Literal["llama"] = "llama"
+    """LLaMA (Touvron et al. 2023): pre-RMSNorm, rotary positions, SwiGLU, no biases."""
+    layers: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=8)] | None = None
+    heads: Annotated[int, Field(ge=1)] | None = None
+    kv_heads: Annotated[int, Field(ge=1)] | None = None
+    """Heads of keys and values; equal to `heads` when not given."""
+    feedforward: Annotated[int, Field(ge=8)] | None = None
+    """Inner width of SwiGLU; 8/3 of the width rounded up to a multiple of 32 when not given (Shazeer 2020)."""
+    context: Annotated[int, Field(ge=8)] | None = None
+    """Positions the model sees at once (tokens)."""
+    tied: bool = True
+    """Share the input embedding and the output head: at this scale the embedding is much of the model."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """On the embedding and on each sublayer's output."""
+    rope_base: Annotated[float, Field(gt=1)] = 10_000.0
+    """Base of the rotary frequencies (Su et al. 2021)."""
+    init_std: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the normal initialisation; projections back into the residual stream are scaled
+    by 1/sqrt(2 layers) (GPT-2)."""
+
+
+class Training(Strict):
+    """The budget and the optimizer of pretraining."""
+
+    minutes: Annotated[float, Field(gt=0)] | None = 10.0
+    """Training time the steps are derived from; ignored when `steps` is given (minutes)."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps, exactly."""
+    batch_tokens: Annotated[int, Field(ge=8)] | None = None
+    """Tokens an optimizer step sees; accumulation is derived from it."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Rows a forward pass sees."""
+    max_epochs: Annotated[float, Field(gt=0)] = 20.0
+    """Passes over the text at most when steps are derived. Up to 4 repeats are nearly as good as new text, past
+    about 16 they are worth little (Muennighoff et al. 2023, arXiv 2305.16264)."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak; derived from the width when not given."""
+    schedule: Literal["cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the steps with a linear rise."""
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Learning rate at the end as a share of the peak (GPT-3, LLaMA: 0.1)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW (GPT-3, LLaMA)."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled, on matrices only (GPT-3, LLaMA: 0.1)."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Norm the gradient is clipped to (GPT-3, LLaMA)."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the measured matrix product is at least 1.2 times fp32's."""
+    compile: Literal["auto"] | bool = "auto"
+    """`auto`: torch.compile where a C++ compiler is there and the run is long enough to pay for it."""
+    evaluations: Annotated[int, Field(ge=0)] = 10
+    """Times the held-out loss is measured on the way, evenly spaced."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0
+    """Seconds between checkpoints; stretched so that writing them stays under 2 % of the time."""
+
+
+class Dialogue(Strict):
+    """Supervised tuning on question-answer pairs; the loss is on the answers alone."""
+
+    pairs: list[str] = ["reference-pages"]
+    """`reference-pages`: pairs derived from definition lists (signature, description) of the crawled training
+    pages; or paths of JSON-lines files with `messages` or `question` and `answer`."""
+    minutes: Annotated[float, Field(gt=0)] | None = 1.0
+    """Tuning time the steps are derived from; ignored when `steps` is given (minutes)."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    learning_rate_share: Annotated[float, Field(gt=0)] = 0.3
+    """Peak as a share of pretraining's peak."""
+    questions: list[str] = []
+    """Put to the model before and after tuning; the answers stand in the report."""
+
+
+class Evaluation(Strict):
+    """How good it is: bits per byte beside baselines, samples, a quiz."""
+
+    stride: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Step of the sliding window as a share of the context: at 0.5 each scored token has at least half a
+    context before it (but at a document's start)."""
+    baselines: bool = True
+    """Byte n-gram (order 5, Kneser-Ney) and xz on the same bytes."""
+    quiz_questions: Annotated[int, Field(ge=0)] = 200
+    """Four-way questions made of held-out reference pages, at most; 0 where the corpus has none."""
+    prompts: list[str] = []
+    """Completed by the model for the report; taken from held-out text when empty."""
+
+
+class Recipe(Strict):
+    """A whole build."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run folder."""
+    seed: int = 1337
+    """Of the split, the order of the data, the initialisation and the samples."""
+    sources: Annotated[list[Source], Field(min_length=1)]
+    clean: Clean = Clean()
+    tokens: Tokens = Tokens()
+    model: Model = Model()
+    training: Training = Training()
+    dialogue: Dialogue | None = None
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _distinct_source_names(self) -> Recipe:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise PydanticCustomError("source_names", "two sources are named '{name}'; give each its own", {"name": name})
+        return self
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file, apply `section.key=value` overrides, and check it.
+
+    Relative source paths are made absolute against the recipe's folder. Raises RequestError.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError("no such recipe", where=str(path), do="Give a recipe file or a folder of text.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"not valid YAML: {' '.join(str(error).split())}", where=str(path), do="Correct that line.") from None
+    if not isinstance(data, dict):
+        raise RequestError("a recipe is a mapping of sections", where=str(path), do="See recipes/ for ready ones.")
+    for source in data.get("sources") or []:
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source["path"] = str((path.parent / Path(source["path"]).expanduser()).resolve())
+    return parse(data, overrides, where=str(path))
+
+
+def parse(data: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:
+    """Check a recipe given as plain data, after applying overrides. Raises RequestError naming key and cause."""
+    for override in overrides or []:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("files", "crawl", "python-docs"))
+        raise RequestError(
+            f"{place + ': ' if place else ''}{first['msg']}", where=where, do="Correct the recipe or the override."
+        ) from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key in nested mappings and lists; the value is read as YAML."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise RequestError(f"'{override}' is no override", do="Write section.key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"the value of '{override}' is not valid YAML", do="Quote it.") from None
+    *parents, last = dotted.split(".")
+    place: Any = data
+    for part in parents:
+        place = _step(place, part, override)
+    if isinstance(place, list):
+        place[_index(place, last, override)] = value
+    else:
+        place[last] = value
+
+
+def _step(place: Any, part: str, override: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, override)]
+    if place.get(part) is None:
+        place[part] = {}
+    inner = place[part]
+    if not isinstance(inner, dict | list):
+        raise RequestError(f"'{override}': '{part}' is a value, not a section", do="Write section.key=value.")
+    return inner
+
+
+def _index(place: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise RequestError(f"'{override}': '{part}' is not one of the list's 0 to {len(place) - 1}", do="Count from 0.")
+    return int(part)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML with every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def shipped(name: str) -> Path | None:
+    """The path of a ready recipe (`demo`, `books`, ...), or None if there is none of that name."""
+    here = Path(__file__).parent
+    for folder in (here / "recipes", here.parents[1] / "recipes"):
+        if (path := folder / f"{name}.yaml").is_file():
+            return path
+    return None
