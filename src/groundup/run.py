@@ -246,14 +246,14 @@ class Run:
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def events(self, event: str) -> list[dict[str, Any]]:
-        """All lines of one kind from log.jsonl, in order."""
+    def events(self, event: str, key: str | None = None) -> list[dict[str, Any]]:
+        """All lines of one kind from log.jsonl, in order; with `key`, those of the stage of that key alone."""
         path = self.path / "log.jsonl"
         if not path.is_file():
             return []
         with path.open(encoding="utf-8") as file:
             lines = [json.loads(line) for line in file if line.endswith("\n")]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in lines if line["event"] == event and key in (None, line.get("key"))]
 
     def _mend_log(self) -> None:
         """Cut off a last line that a killed process left half-written."""

@@ -1,0 +1,1 @@
+"""Every architecture of the field as presets of one model kit."""

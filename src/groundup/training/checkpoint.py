@@ -1,0 +1,154 @@
+"""Checkpoints: a folder of safetensors and JSON, written whole or not at all, checked when read.
+
+    step-0000120/
+      model.safetensors       parameters by name
+      optimizer.safetensors   first and second moments by parameter name
+      config.json             ModelConfig
+      state.json              step, what it belongs to, BLAKE2b of each file above
+
+Nothing in it depends on the clock or the machine, so equal runs end in equal files. There is no random state to
+keep: the trainer seeds every step by its number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from groundup.errors import GroundupError
+from groundup.models.build import build
+from groundup.models.config import ModelConfig
+from groundup.models.decoder import Decoder
+from groundup.progress import say
+from groundup.run import read_json, sync_folder, write_atomic, write_json
+
+FILES = ("model.safetensors", "optimizer.safetensors", "config.json")
+NAME = re.compile(r"step-(\d{7,})")
+
+
+def save(folder: Path, step: int, model: nn.Module, config: ModelConfig, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+    """Write `folder/step-NNNNNNN` through a temporary folder and a rename."""
+    final = folder / f"step-{step:07d}"
+    work = folder / f".step-{step:07d}.tmp"
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    _save_tensors(dict(model.named_parameters()), work / "model.safetensors")
+    _save_tensors(_moments(model, optimizer), work / "optimizer.safetensors")
+    write_atomic(work / "config.json", config.model_dump_json(indent=1) + "\n")
+    write_json(work / "state.json", {**state, "step": step, "files": {name: _digest(work / name) for name in FILES}})
+    sync_folder(work)
+    if final.exists():
+        shutil.rmtree(final)
+    work.rename(final)
+    sync_folder(folder)
+    return final
+
+
+def all_steps(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((int(match[1]), path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)))
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a folder; a damaged one is named and passed over."""
+    for _, path in reversed(all_steps(folder)):
+        if problem := damage(path):
+            say(f"checkpoint {path.name} is damaged ({problem}); the one before it is used")
+        else:
+            return path
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None."""
+    try:
+        expected = read_json(path / "state.json")["files"]
+        for name in FILES:
+            if _digest(path / name) != expected[name]:
+                return f"{name} does not match its digest"
+    except (OSError, GroundupError, KeyError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The checkpoint's state.json."""
+    state: dict[str, Any] = read_json(path / "state.json")
+    return state
+
+
+def load_model(path: Path, tokenizer_digest: str | None = None) -> Decoder:
+    """The model of a checkpoint, in evaluation mode.
+
+    With `tokenizer_digest`, raises GroundupError unless the checkpoint was trained with that very tokenizer.
+    """
+    check_tokenizer(path, tokenizer_digest)
+    model = build(ModelConfig.model_validate_json((path / "config.json").read_text(encoding="utf-8")))
+    load_parameters(path, model)
+    return model.eval()
+
+
+def check_tokenizer(path: Path, tokenizer_digest: str | None) -> None:
+    """Raise GroundupError if a checkpoint was trained with another tokenizer."""
+    if tokenizer_digest is not None and read_state(path).get("tokenizer") != tokenizer_digest:
+        raise GroundupError(
+            "this checkpoint was trained with another tokenizer: its tokens mean something else", where=str(path),
+            do="Use the tokenizer it was trained with, or train again.",
+        )
+
+
+def load_parameters(path: Path, model: nn.Module) -> None:
+    """Fill a model's parameters from a checkpoint."""
+    tensors = _load_tensors(path / "model.safetensors")
+    parameters = dict(model.named_parameters())
+    if {name: p.shape for name, p in parameters.items()} != {name: t.shape for name, t in tensors.items()}:
+        raise GroundupError("the weights do not fit the model", where=str(path), do="config.json belongs to other weights.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Fill an optimizer's moments from a checkpoint."""
+    tensors = _load_tensors(path / "optimizer.safetensors")
+    for name, parameter in model.named_parameters():
+        prefix = f"{name}:"
+        optimizer.state[parameter] = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}:{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().contiguous() for name, tensor in sorted(tensors.items())}, path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise GroundupError(f"cannot be read: {error}", where=str(path), do="Remove this checkpoint; the one before it is used.") from None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
