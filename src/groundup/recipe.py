@@ -45,6 +45,7 @@ class FilesSource(Strict):
     """Local files: txt, md, html, jsonl(.gz/.zst), parquet, warc(.gz), epub; folders are read recursively."""
 
     kind: Literal["files"] = "files"
+    """Which source this is."""
     name: str = "files"
     """Name of the source in reports and in the `source` column."""
     path: str
@@ -57,6 +58,7 @@ class CrawlSource(Strict):
     """Pages of a website, fetched politely over HTTP into WARC files."""
 
     kind: Literal["crawl"] = "crawl"
+    """Which source this is."""
     name: str = "crawl"
     """Name of the source in reports and in the `source` column."""
     seeds: Annotated[list[str], Field(min_length=1)]
@@ -87,6 +89,7 @@ class PythonDocsSource(Strict):
     """Python's own reference: pydoc pages served on loopback, then crawled like any website. Needs no network."""
 
     kind: Literal["python-docs"] = "python-docs"
+    """Which source this is."""
     name: str = "python-docs"
     """Name of the source in reports and in the `source` column."""
     max_pages: Annotated[int, Field(ge=1)] = 10_000
@@ -131,7 +134,9 @@ class Clean(Strict):
     max_document_characters: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Longer documents are cut into parts at line, else word borders; nothing is lost (characters)."""
     duplicates: Duplicates = Duplicates()
+    """What is dropped as a copy."""
     held_out: HeldOut = HeldOut()
+    """What is set aside."""
 
 
 class Tokens(Strict):
@@ -151,8 +156,11 @@ class Model(Strict):
     family: Literal["llama"] = "llama"
     """LLaMA (Touvron et al. 2023): pre-RMSNorm, rotary positions, SwiGLU, no biases."""
     layers: Annotated[int, Field(ge=1)] | None = None
+    """Transformer layers."""
     width: Annotated[int, Field(ge=8)] | None = None
+    """Width of the residual stream."""
     heads: Annotated[int, Field(ge=1)] | None = None
+    """Attention heads; they divide the width into even parts."""
     kv_heads: Annotated[int, Field(ge=1)] | None = None
     """Heads of keys and values; equal to `heads` when not given."""
     feedforward: Annotated[int, Field(ge=8)] | None = None
@@ -187,6 +195,7 @@ class Training(Strict):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak; derived from the width when not given."""
     schedule: Literal["cosine"] = "cosine"
+    """How the learning rate falls after the warm-up (GPT-3, LLaMA)."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of the steps with a linear rise."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -194,6 +203,7 @@ class Training(Strict):
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW (GPT-3, LLaMA)."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's (GPT-3)."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled, on matrices only (GPT-3, LLaMA: 0.1)."""
     clip: Annotated[float, Field(gt=0)] = 1.0
@@ -205,6 +215,7 @@ class Training(Strict):
     evaluations: Annotated[int, Field(ge=0)] = 10
     """Times the held-out loss is measured on the way, evenly spaced."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints kept, one each tenth of the run; the newest is always kept."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 15.0
     """Seconds between checkpoints; stretched so that writing them stays under 2 % of the time."""
 
@@ -218,7 +229,9 @@ class Dialogue(Strict):
     minutes: Annotated[float, Field(gt=0)] | None = 1.0
     """Tuning time the steps are derived from; ignored when `steps` is given (minutes)."""
     steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps, exactly."""
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    """Passes over the pairs at most when steps are derived: small sets are learned by heart soon after."""
     learning_rate_share: Annotated[float, Field(gt=0)] = 0.3
     """Peak as a share of pretraining's peak."""
     questions: list[str] = []

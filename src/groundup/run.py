@@ -41,9 +41,9 @@ def digest(*parts: Any) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """A digest of the names and contents of all files under a folder, manifests left out."""
+    """A digest of the names and contents of all files under a folder, the stage's own two left out."""
     total = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".key")):
         total.update(str(path.relative_to(folder)).encode() + b"\0")
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
@@ -150,7 +150,7 @@ class Stage:
 
     def _open_work(self) -> None:
         """Keep a work folder of the same key, with its unfinished files removed; else start an empty one."""
-        marker = self.work / "key"
+        marker = self.work / ".key"
         if self.work.exists() and not (marker.is_file() and marker.read_text() == self.key):
             self._set_aside(self.work)
         self.work.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ class Stage:
             write_atomic(marker, self.key)
 
     def _move_into_place(self) -> None:
-        (self.work / "key").unlink(missing_ok=True)
+        (self.work / ".key").unlink(missing_ok=True)
         if self.final.exists():
             self._set_aside(self.final)
         self.work.rename(self.final)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 Batch = dict[str, Tensor]
@@ -24,10 +25,13 @@ class Sums:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
-Objective = Callable[[nn.Module, Batch], Sums]
+Forward = Callable[..., Any]
+"""A model, compiled or not: (tokens, positions, segments) to logits."""
+
+Objective = Callable[[Forward, Batch], Sums]
 
 
-def next_token(model: nn.Module, batch: Batch) -> Sums:
+def next_token(model: Forward, batch: Batch) -> Sums:
     """Weighted cross-entropy of each target; with weights of 0 and 1 the usual language-model loss.
 
     Pretraining weighs every token within a document 1; supervised tuning weighs the answers alone.

@@ -27,7 +27,7 @@ from groundup.progress import bar, say
 from groundup.recipe import Training
 from groundup.run import Stage
 from groundup.training import checkpoint, guards
-from groundup.training.objectives import Batch, Objective
+from groundup.training.objectives import Batch, Forward, Objective
 from groundup.training.optimizers import adamw
 from groundup.training.precision import Precision, autocast
 from groundup.training.schedules import cosine
@@ -200,7 +200,7 @@ def train(
 
 
 def _step(
-    forward: Callable[..., Any],
+    forward: Forward,
     objective: Objective,
     batches: Batches,
     step: int,
@@ -213,7 +213,7 @@ def _step(
     for micro in range(batches.micro_batches):
         batch = batches(step, micro)
         with autocast(settings.precision):
-            sums = objective(forward, batch)  # type: ignore[arg-type]
+            sums = objective(forward, batch)
         sums.loss_sum.backward()  # type: ignore[no-untyped-call]
         micro_loss = float(sums.loss_sum.detach())
         guards.check_finite(micro_loss, 0.0, step, f"micro-batch {micro}")

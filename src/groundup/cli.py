@@ -1,0 +1,217 @@
+"""Arguments in, one call out.
+
+Exit codes: 0 done (or stopped and saved), 1 the build failed, 2 the request was wrong. Results go to stdout, with
+`--json` one object and nothing else; everything for the eye goes to stderr.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from groundup import recipe as recipes
+from groundup.errors import GroundupError, RequestError, Stopped
+from groundup.progress import say
+from groundup.recipe import Recipe
+from groundup.run import Run
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Build a language model from the ground up: text in, a model you can talk to out.",
+)  # fmt: skip
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe file, a shipped recipe's name, or a folder of text.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides of the recipe.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or its name under --runs.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout and nothing else there.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the run folder; default: the recipe's.")]
+
+
+def read_recipe(what: str, overrides: list[str] | None, name: str | None) -> Recipe:
+    """A recipe file, the name of a shipped recipe, or a folder (or file) of text."""
+    changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
+    path = Path(what).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        return recipes.load(path, changes)
+    if path.exists():
+        label = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._") or "text"
+        data = {"name": label, "sources": [{"kind": "files", "path": str(path.resolve())}]}
+        return recipes.parse(data, changes, where=what)
+    if (ready := recipes.shipped(what)) is not None:
+        return recipes.load(ready, changes)
+    raise RequestError("no such recipe or folder", where=what, do="Give a recipe file, a folder of text, or a shipped recipe's name.")
+
+
+def find_run(what: str, runs: Path) -> Run:
+    """A run by its folder or by its name under `runs`."""
+    path = Path(what).expanduser()
+    return Run.read(path if (path / "recipe.yaml").is_file() else runs / what)
+
+
+def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path, name: str | None, as_json: bool) -> None:
+    """Build a recipe up to a stage and print the figures."""
+    chosen = read_recipe(recipe, overrides, name)
+    from groundup.build import build, summary
+
+    run = Run.open(runs / chosen.name, chosen)
+    try:
+        figures = logged(run, lambda: build(run, until=stage))
+    finally:
+        run.close()
+    print(json.dumps(figures, ensure_ascii=False) if as_json else summary(run, figures))
+
+
+def logged(run: Run, work: Any) -> Any:
+    """Run a build; what ends it goes to the run's log with its traceback."""
+    try:
+        return work()
+    except Stopped as stop:
+        run.log("stopped", reason=str(stop))
+        raise
+    except Exception as error:
+        if not (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            run.log("failed", error=str(error), traceback=traceback.format_exc())
+        raise
+
+
+@app.command()
+def build(recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path("runs"), name: Name = None, as_json: Json = False) -> None:
+    """Build a model from a recipe or a folder of text: every stage, to the report."""
+    build_until("report", recipe, overrides, runs, name, as_json)
+
+
+def _stage_command(stage: str, help: str) -> None:
+    def command(recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path("runs"), name: Name = None, as_json: Json = False) -> None:
+        build_until(stage, recipe, overrides, runs, name, as_json)
+
+    app.command(stage, help=help)(command)
+
+
+_stage_command("collect", "Collect the sources: crawl, list files.")
+_stage_command("clean", "Collect and clean: documents without duplicates, held-out text set aside.")
+_stage_command("tokenize", "Up to tokenizer and shards.")
+_stage_command("pretrain", "Up to the base model.")
+_stage_command("tune", "Up to the tuned model.")
+_stage_command("evaluate", "Up to the evaluation.")
+
+
+@app.command()
+def demo(
+    minutes: Annotated[float, typer.Option(help="Training budget on 2 cores, tuning included (minutes).")] = 10.0,
+    runs: Runs = Path("runs"), as_json: Json = False, overrides: Overrides = None,
+) -> None:  # fmt: skip
+    """The embedded build: Python's own reference, crawled from loopback; needs no download and no network."""
+    from groundup.demo import demo as run_demo
+
+    run_demo(minutes, runs, overrides or [], as_json=as_json, logged=logged)
+
+
+@app.command()
+def report(run: RunArgument, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+    """Write a run's report.html anew; with --json print its figures instead."""
+    found = find_run(run, runs)
+    if as_json:
+        from groundup.report.figures import figures
+
+        print(json.dumps(figures(found), ensure_ascii=False))
+    else:
+        from groundup.report.page import write
+
+        print(write(found))
+
+
+@app.command()
+def generate(
+    run: RunArgument,
+    prompt: Annotated[str, typer.Argument(help="Text to go on from; a question to a tuned model.")],
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0 is off.")] = 40,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Keep the likeliest tokens up to this probability; 1 is off.")] = 0.95,
+    min_p: Annotated[float, typer.Option(min=0, max=1, help="Drop tokens below this share of the likeliest; 0 is off.")] = 0.05,
+    repetition_penalty: Annotated[float, typer.Option(min=0.01, help="Above 1 discourages tokens already there.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    n: Annotated[int, typer.Option(min=1, help="Completions.")] = 1,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens at most.")] = 200,
+    base: Annotated[bool, typer.Option("--base", help="Use the base model of a tuned run: complete, do not answer.")] = False,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Complete a prompt (base model) or answer it (tuned model)."""
+    from groundup.dialogue.speak import speak
+    from groundup.generation.sampling import SamplingSettings
+
+    settings = SamplingSettings(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
+        stop=tuple(stop or ()), seed=seed, n=n, max_tokens=max_tokens,
+    )  # fmt: skip
+    speak(find_run(run, runs), prompt, settings, base=base, as_json=as_json)
+
+
+@app.command()
+def chat(
+    run: RunArgument,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 300,
+    base: Annotated[bool, typer.Option("--base", help="Talk to the base model of a tuned run.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Talk to a run's model in the terminal."""
+    from groundup.dialogue.speak import converse
+    from groundup.generation.sampling import SamplingSettings
+
+    converse(find_run(run, runs), SamplingSettings(temperature=temperature, seed=seed, max_tokens=max_tokens), base=base)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped("stopped")
+
+
+def main() -> None:
+    """The console script: run a command, turn its end into one line and an exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app(standalone_mode=False)
+    except Stopped as stop:
+        say(f"{stop}. The same command goes on from here.")
+        code = 0
+    except KeyboardInterrupt:
+        say("interrupted. Finished work is kept; the same command goes on from there.")
+        code = 130
+    except typer.Exit as done:
+        code = done.exit_code
+    except GroundupError as error:
+        say(f"error: {error}")
+        code = error.exit_code
+    except typer.Abort:
+        code = 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        say(f"error: {error.filename or 'the run folder'}: disk full. Nothing finished is lost: free some space and run the same command again.")
+        code = 1
+    except Exception as error:
+        # typer's own usage errors (click underneath) carry an exit code and their own words
+        if hasattr(error, "format_message"):
+            say(f"error: {error.format_message()}")
+            code = 2
+        else:
+            raise
+    else:
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

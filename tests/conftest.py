@@ -1,0 +1,23 @@
+"""Shared fixtures: small models, one thread, so that results are exact and quick."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import pytest
+import torch
+
+from groundup.models.config import ModelConfig
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> ModelConfig:
+    """A decoder that trains in milliseconds."""
+    return ModelConfig(vocabulary=64, context=16, layers=2, width=32, heads=4, kv_heads=2, feedforward=64)
