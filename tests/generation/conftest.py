@@ -1,0 +1,75 @@
+"""A tokenizer whose every token is one byte, and a small model of random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from groundup.models.build import build
+from groundup.models.config import ModelConfig
+from groundup.models.decoder import Decoder
+
+SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end_of_turn|>", "<|mask|>")
+
+
+class Bytes:
+    special = {name: number for number, name in enumerate(SPECIAL)}
+    size = len(SPECIAL) + 256
+    digest = "bytes"
+
+    def encode(self, text: str) -> list[int]:
+        return [byte + len(SPECIAL) for byte in text.encode()]
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def decode_bytes(self, ids: list[int]) -> bytes:
+        return bytes(token - len(SPECIAL) for token in ids)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def words() -> Bytes:
+    return Bytes()
+
+
+@pytest.fixture
+def model() -> Decoder:
+    config = ModelConfig(
+        vocabulary=270, context=48, layers=2, width=32, heads=4, kv_heads=2, feedforward=64, init_std=0.2
+    )
+    return build(config, seed=0).eval()
+
+
+class Scripted(Decoder):
+    """Says the given tokens one after the other, whatever the prompt (whose length it is told)."""
+
+    def __init__(self, script: list[int], prompt: int, context: int = 200) -> None:
+        super().__init__(
+            ModelConfig(vocabulary=263, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8)
+        )
+        self.script, self.prompt = script, prompt
+
+    def hidden(self, tokens_BT, positions_BT, segments_BT=None, cache=None):
+        B, T = tokens_BT.shape
+        cache.mask()
+        cache.append(0, torch.zeros(B, 1, T, 8), torch.zeros(B, 1, T, 8))
+        return positions_BT[..., None].float()
+
+    def logits(self, x_BTD):
+        scores = torch.zeros(*x_BTD.shape[:-1], 263)
+        for index, position in enumerate(x_BTD[..., 0].flatten().long().tolist()):
+            scores.view(-1, 263)[index, self.script[max(0, position + 1 - self.prompt)]] = 50.0
+        return scores
+
+
+@pytest.fixture
+def scripted():
+    return Scripted
