@@ -1,7 +1,5 @@
-"""From a base model to an assistant: conversations, their template, supervised tuning, the chat."""
+"""From a base model to an assistant.
 
-from groundup.dialogue.chat import ask, chat
-from groundup.dialogue.template import Message, Template
-from groundup.dialogue.tune import tune
-
-__all__ = ["Message", "Template", "ask", "chat", "tune"]
+`tune.tune` is the stage, `template.Template` how a conversation becomes tokens, `chat.chat` the terminal,
+`reference_pages` where questions and answers come from, `conversations` their one format and their batches.
+"""

@@ -184,7 +184,10 @@ class _Walk:
             return
         if identifier := term.getattr("id"):  # Sphinx: the full name is the anchor
             name = str(identifier)
-        elif (strong := term.query_selector("strong")) is not None and self.page.module:
+        elif self.page.module:
+            strong = term.query_selector("strong")
+            if strong is None:
+                return  # pydoc's own words, such as "Method resolution order"
             name = self._full(self.owner, text_of(strong).strip())
         else:
             name = re.split(r"[\s(=:]", head, maxsplit=1)[0]

@@ -81,10 +81,15 @@ def quiz(
     """
     if not asked:
         return None
-    rows = [(prompt(question.signature), tokenizer.encode(choice)) for question in asked for choice in question.choices]
-    scores = log_likelihoods(model, [_fit(*row, context) for row in rows])
-    size = [max(1, len(choice.encode())) for question in asked for choice in question.choices]
-    per_byte = [score / bytes_ for score, bytes_ in zip(scores, size, strict=True)]
+    rows = [
+        _fit(prompt(question.signature), tokenizer.encode(choice), context)
+        for question in asked
+        for choice in question.choices
+    ]
+    scores = log_likelihoods(model, rows)
+    per_byte = [
+        score / max(1, len(tokenizer.decode_bytes(after))) for score, (_, after) in zip(scores, rows, strict=True)
+    ]
     chosen = []
     for number in range(len(asked)):
         mine = per_byte[number * CHOICES : (number + 1) * CHOICES]
