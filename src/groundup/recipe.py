@@ -225,7 +225,8 @@ class Dialogue(Strict):
 
     pairs: list[str] = ["reference-pages"]
     """`reference-pages`: pairs derived from definition lists (signature, description) of the crawled training
-    pages; or paths of JSON-lines files with `messages` or `question` and `answer`."""
+    pages; or paths of JSON-lines files with `messages` or `question` and `answer`, relative ones counted from the
+    recipe's folder."""
     minutes: Annotated[float, Field(gt=0)] | None = 1.0
     """Tuning time the steps are derived from; ignored when `steps` is given (minutes)."""
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -292,6 +293,12 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     for source in data.get("sources") or []:
         if isinstance(source, dict) and isinstance(source.get("path"), str):
             source["path"] = str((path.parent / Path(source["path"]).expanduser()).resolve())
+    dialogue = data.get("dialogue")
+    if isinstance(dialogue, dict) and isinstance(dialogue.get("pairs"), list):
+        dialogue["pairs"] = [
+            str((path.parent / Path(name).expanduser()).resolve()) if isinstance(name, str) and name != "reference-pages" else name
+            for name in dialogue["pairs"]
+        ]
     return parse(data, overrides, where=str(path))
 
 

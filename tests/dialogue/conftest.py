@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-import torch
 
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
@@ -15,9 +14,10 @@ SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|
 
 
 class Bytes:
-    special = {name: number for number, name in enumerate(SPECIAL)}
-    size = len(SPECIAL) + 256
-    digest = "bytes"
+    def __init__(self) -> None:
+        self.special = {name: number for number, name in enumerate(SPECIAL)}
+        self.size = len(SPECIAL) + 256
+        self.digest = "bytes"
 
     def encode(self, text: str) -> list[int]:
         return [byte + len(SPECIAL) for byte in text.encode()]

@@ -9,8 +9,8 @@ import pytest
 from groundup.dialogue.chat import Chat, ask, chat
 from groundup.dialogue.template import Message, Template
 from groundup.generation import Engine, SamplingSettings
-from groundup.models.config import ModelConfig
 from groundup.models.build import build
+from groundup.models.config import ModelConfig
 
 SETTINGS = SamplingSettings(seed=0, max_tokens=6)
 

@@ -156,3 +156,7 @@ def test_text_is_laid_out_as_a_browser_would() -> None:
 
     tree = HTMLTree.parse("<div>a\n b<br>c&nbsp;&nbsp;d<p>e</p><pre>x  y\n  z</pre></div>")
     assert text_of(tree.body) == "a b\nc  d\n\ne\n\nx  y\n  z"
+
+
+def test_a_page_nested_without_end_does_no_harm() -> None:
+    assert read_page("<div>" * 5000 + SPHINX, "u").entries == []

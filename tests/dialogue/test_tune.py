@@ -154,3 +154,10 @@ def test_tuning_is_repeatable(tmp_path: Path, pairs: Path, words) -> None:
         run = open_run(tmp_path / name, pairs, steps=3)
         digests.add(tune(run, **upstream(run, words, 3)).digest)
     assert len(digests) == 1
+
+
+def test_paths_of_pairs_count_from_the_recipes_folder(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: r\nsources: [{kind: files, path: a}]\ndialogue: {pairs: [reference-pages, talk/x.jsonl, /abs.jsonl]}\n")
+    recipe = recipes.load(tmp_path / "r.yaml")
+    assert recipe.dialogue is not None
+    assert recipe.dialogue.pairs == ["reference-pages", str(tmp_path / "talk" / "x.jsonl"), "/abs.jsonl"]

@@ -13,9 +13,10 @@ SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|
 
 
 class Bytes:
-    special = {name: number for number, name in enumerate(SPECIAL)}
-    size = len(SPECIAL) + 256
-    digest = "bytes"
+    def __init__(self) -> None:
+        self.special = {name: number for number, name in enumerate(SPECIAL)}
+        self.size = len(SPECIAL) + 256
+        self.digest = "bytes"
 
     def encode(self, text: str) -> list[int]:
         return [byte + len(SPECIAL) for byte in text.encode()]
@@ -25,14 +26,6 @@ class Bytes:
 
     def decode_bytes(self, ids: list[int]) -> bytes:
         return bytes(token - len(SPECIAL) for token in ids)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -43,9 +43,8 @@ def test_cache_gives_the_scores_of_one_pass_however_the_text_is_cut(model) -> No
     with torch.no_grad():
         whole = model(tokens, torch.arange(20).expand(2, -1), None)
         cache = KVCache(model.config, 20, [0, 0], dtype=torch.float32, device=torch.device("cpu"))
-        parts = []
-        for part in tokens.split([7, 1, 5, 7], dim=1):
-            parts.append(model(part, cache.expect(part.shape[1]), None, cache))
+        cut = tokens.split([7, 1, 5, 7], dim=1)
+        parts = [model(part, cache.expect(part.shape[1]), None, cache) for part in cut]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
 
 
@@ -100,7 +99,7 @@ def test_characters_are_never_split_and_stop_strings_never_shown(scripted, words
 
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_a_stop_string_is_found_wherever_tokens_cut_it(cut: int) -> None:
-    data = "one\n\nUser:two".encode()
+    data = b"one\n\nUser:two"
     stream = TextStream(("\n\nUser:", "\nX"))
     shown = ""
     for begin in range(0, len(data), cut):

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TextIO
 
+from groundup.dialogue.template import Message, Template
 from groundup.generation.engine import Completion, Engine
 from groundup.generation.sampling import SamplingSettings
-from groundup.dialogue.template import Message, Template
 
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /quit leaves"
 

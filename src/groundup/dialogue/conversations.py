@@ -25,12 +25,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from groundup.dialogue.template import Message, Rendered, Role, Template
+from groundup.dialogue.template import ROLES, Message, Rendered, Template
 from groundup.errors import GroundupError, RequestError
 
 Conversation = tuple[Message, ...]
@@ -64,7 +64,7 @@ def conversation(value: Any, where: str) -> Conversation:
 
 def _message(value: Any, where: str) -> Message:
     role = value.get("role") if isinstance(value, dict) else None
-    if role not in get_args(Role):
+    if role not in ROLES:
         raise GroundupError(f"the role {role!r} is not known", where=where, do="Use system, user or assistant.")
     content = value.get("content")
     if not isinstance(content, str) or not content.strip():

@@ -17,13 +17,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import Literal
 
 from pyarrow import parquet
-from resiliparse.parse.html import DOMNode, HTMLTree, NodeType
+from resiliparse.parse.html import ElementNode, HTMLTree, TextNode
 
 from groundup.corpus.sources.warc import read_pages
 from groundup.dialogue.conversations import Conversation
@@ -70,12 +71,12 @@ class Page:
 # --- from HTML to entries -------------------------------------------------------------------------------------------
 
 BLOCKS = frozenset(
-    "address article aside blockquote dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav "
-    "ol p pre section table td th tr ul".split()
-)
+    ["address", "article", "aside", "blockquote", "dd", "div", "dl", "dt", "fieldset", "figure", "footer", "form", "h1", "h2",
+     "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"]
+)  # fmt: skip
 
 
-def text_of(node: DOMNode, skip: frozenset[str] = frozenset()) -> str:
+def text_of(node: ElementNode, skip: frozenset[str] = frozenset()) -> str:
     """The text of a node as a browser lays it out: lines at <br>, blank lines around blocks, tags in `skip` left out."""
     parts: list[str] = []
     _collect(node, skip, parts, preformatted=False)
@@ -83,14 +84,14 @@ def text_of(node: DOMNode, skip: frozenset[str] = frozenset()) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
-def _collect(node: DOMNode, skip: frozenset[str], parts: list[str], preformatted: bool) -> None:
+def _collect(node: ElementNode, skip: frozenset[str], parts: list[str], preformatted: bool) -> None:
     child = node.first_child
     while child is not None:
-        if child.type == NodeType.TEXT:
+        if isinstance(child, TextNode):
             # In <pre> spaces stand; as no-break spaces they survive the stripping of lines.
             value = child.value or ""
             parts.append(value.replace(" ", "\xa0") if preformatted else re.sub(r"[ \t\r\n]+", " ", value))
-        elif child.type == NodeType.ELEMENT and child.tag not in skip:
+        elif isinstance(child, ElementNode) and child.tag not in skip:
             if child.tag == "br":
                 parts.append("\n")
             elif child.tag in BLOCKS:
@@ -118,7 +119,8 @@ def read_page(html: str, url: str) -> Page:
             text = text_of(about)
             page.aliases = tuple(re.findall(r"refer\s+to\s+this\s+module\s+as\s+([\w.]*\w)", text))
             _add(page, "module", page.module, "", text)
-    _Walk(page).visit(body)
+    with suppress(RecursionError):  # nested a thousand deep: no page for readers
+        _Walk(page).visit(body)
     return page
 
 
@@ -128,12 +130,14 @@ class _Walk:
     def __init__(self, page: Page) -> None:
         self.page, self.owner, self.inherited = page, "", False
 
-    def visit(self, node: DOMNode) -> None:
+    def visit(self, node: ElementNode) -> None:
         child = node.first_child
         while child is not None:
-            if child.type == NodeType.TEXT:
+            if isinstance(child, TextNode):
                 if self.page.module:
                     self._section(child.value or "")
+            elif not isinstance(child, ElementNode):
+                pass  # a comment
             elif child.tag == "dl":
                 self._definitions(child)
             elif child.tag == "td" and "section-title" in child.class_list:
@@ -148,7 +152,7 @@ class _Walk:
         elif "defined here:" in text:
             self.inherited = False
 
-    def _open(self, title: DOMNode) -> None:
+    def _open(self, title: ElementNode) -> None:
         """pydoc's heading of a class (its description is in the next row) or of a section such as Functions."""
         match = re.match(r"class (\w+)", text_of(title).strip())
         self.owner, self.inherited = (match[1] if match else ""), False
@@ -162,11 +166,11 @@ class _Walk:
         module = "" if self.page.module == "builtins" else self.page.module  # one writes list.append
         return ".".join(name for name in (module, *names) if name)
 
-    def _definitions(self, node: DOMNode) -> None:
-        terms: list[DOMNode] = []
+    def _definitions(self, node: ElementNode) -> None:
+        terms: list[ElementNode] = []
         child = node.first_child
         while child is not None:
-            if child.type == NodeType.ELEMENT:
+            if isinstance(child, ElementNode):
                 if child.tag == "dt":
                     terms.append(child)
                 elif child.tag == "dd":
@@ -178,7 +182,7 @@ class _Walk:
                     self._definitions(child)
             child = child.next
 
-    def _define(self, term: DOMNode, description: DOMNode) -> None:
+    def _define(self, term: ElementNode, description: ElementNode) -> None:
         head = _plain(text_of(term))
         if self.inherited or not head:
             return

@@ -157,7 +157,8 @@ class Engine:
     @torch.no_grad()
     def _step(self, cache: KVCache, tokens_B: Tensor) -> Tensor:
         """The scores (B, V) after one more token a row."""
-        return self.model(tokens_B[:, None], cache.expect(1), None, cache)[:, -1]
+        logits_BTV: Tensor = self.model(tokens_B[:, None], cache.expect(1), None, cache)
+        return logits_BTV[:, -1]
 
     def _decode(
         self, prompts: Sequence[str | Sequence[int]], settings: SamplingSettings, rows: list[_Row]
