@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from groundup.dialogue.template import CHAT_TEMPLATE, Message, Template
 from groundup.errors import GroundupError, RequestError
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
+from groundup.tokens import tokenizer
 from groundup.training.objectives import next_token
 
 TALK = (
@@ -44,15 +46,20 @@ def test_special_tokens_cannot_be_typed(words) -> None:
     ]
 
 
-def test_jinja_template_gives_the_same_ids(words) -> None:
-    """The text it renders, cut at the special tokens' names as other software cuts it, is our list of ids."""
+@pytest.mark.parametrize("kind", ["bytes", "bpe", "characters"])
+def test_jinja_template_gives_the_same_ids(kind: str) -> None:
+    """The text it renders, read by the `tokenizers` library as other software reads it, is our list of ids."""
+    sample = ["Be brief. A question, an answer!\n\n", "x y z more no é"] * 3
+    inner = {"bytes": tokenizer._bytes, "bpe": tokenizer._bpe, "characters": tokenizer._characters}[kind](iter(sample), 300)
+    words = tokenizer.Tokenizer(inner, kind)
+    reader = tokenizers.Tokenizer.from_str(inner.to_str())
     template = SandboxedEnvironment().from_string(CHAT_TEMPLATE)
-    for messages, prompt in ((TALK, False), (TALK[:2], True), (pair("x", "y\n\n z"), True)):
+    for messages, prompt in ((TALK, False), (TALK[:2], True), (pair(" x", "y\n\n z  "), True)):
         clean = [Message(m.role, m.content.replace("<|", "[")) for m in messages]
         turns = [{"role": m.role, "content": m.content} for m in clean]
         text = template.render(messages=turns, add_generation_prompt=prompt)
         ours = Template(words).prompt(clean) if prompt else Template(words).render(clean).tokens
-        assert words.encode_with_special(text) == ours
+        assert reader.encode(text, add_special_tokens=False).ids == ours
 
 
 def test_fit_drops_the_oldest_exchanges_and_keeps_the_system_message(words) -> None:

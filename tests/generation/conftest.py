@@ -8,29 +8,12 @@ import torch
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
-
-SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end_of_turn|>", "<|mask|>")
-
-
-class Bytes:
-    def __init__(self) -> None:
-        self.special = {name: number for number, name in enumerate(SPECIAL)}
-        self.size = len(SPECIAL) + 256
-        self.digest = "bytes"
-
-    def encode(self, text: str) -> list[int]:
-        return [byte + len(SPECIAL) for byte in text.encode()]
-
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return [self.encode(text) for text in texts]
-
-    def decode_bytes(self, ids: list[int]) -> bytes:
-        return bytes(token - len(SPECIAL) for token in ids)
+from groundup.tokens.tokenizer import Tokenizer, _bytes
 
 
 @pytest.fixture
-def words() -> Bytes:
-    return Bytes()
+def words() -> Tokenizer:
+    return Tokenizer(_bytes(iter(()), 0), "bytes")
 
 
 @pytest.fixture
