@@ -1,0 +1,1 @@
+"""How good is it: bits per byte beside baselines, a quiz, samples."""

@@ -1,0 +1,1 @@
+"""Documents to tokens: tokenizer, shards, packed batches."""
