@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from groundup.tokens.tokenizer import Tokenizer, _bytes
+from groundup.tokens.tokenizer import Tokenizer, bytes_only
 
 
 @pytest.fixture
 def words() -> Tokenizer:
-    return Tokenizer(_bytes(iter(()), 0), "bytes")
+    return Tokenizer(bytes_only())

@@ -50,9 +50,13 @@ def test_special_tokens_cannot_be_typed(words) -> None:
 def test_jinja_template_gives_the_same_ids(kind: str) -> None:
     """The text it renders, read by the `tokenizers` library as other software reads it, is our list of ids."""
     sample = ["Be brief. A question, an answer!\n\n", "x y z more no é"] * 3
-    inner = {"bytes": tokenizer._bytes, "bpe": tokenizer._bpe, "characters": tokenizer._characters}[kind](iter(sample), 300)
-    words = tokenizer.Tokenizer(inner, kind)
-    reader = tokenizers.Tokenizer.from_str(inner.to_str())
+    text = {
+        "bytes": lambda: tokenizer.bytes_only(),
+        "bpe": lambda: tokenizer.train_bpe(sample * 5, 280, must_reach=True),
+        "characters": lambda: tokenizer.characters(sample),
+    }[kind]()
+    words = tokenizer.Tokenizer(text)
+    reader = tokenizers.Tokenizer.from_str(text)
     template = SandboxedEnvironment().from_string(CHAT_TEMPLATE)
     for messages, prompt in ((TALK, False), (TALK[:2], True), (pair(" x", "y\n\n z  "), True)):
         clean = [Message(m.role, m.content.replace("<|", "[")) for m in messages]
@@ -124,6 +128,9 @@ def test_an_epoch_holds_every_conversation_once(words) -> None:
             found.append([*tokens, int(batch["targets"][place][-1])])
             assert batch["positions"][place].tolist() == list(range(len(tokens)))
             assert batch["targets"][place].tolist()[:-1] == tokens[1:]
+            trained = batch["targets"][place & (batch["weights"] > 0)].tolist()
+            answer = tokens[tokens.index(words.special["<|assistant|>"]) + 1 :]
+            assert trained == [*answer, words.special["<|end_of_turn|>"]]
     assert sorted(found) == sorted(Template(words).render(messages).tokens for messages in PAIRS)
     assert batches.steps_per_epoch == batches.counts.rows
     next_epoch = [batches(batches.counts.rows + step, 0)["tokens"].tolist() for step in range(batches.counts.rows)]

@@ -8,12 +8,12 @@ import torch
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
-from groundup.tokens.tokenizer import Tokenizer, _bytes
+from groundup.tokens.tokenizer import Tokenizer, bytes_only
 
 
 @pytest.fixture
 def words() -> Tokenizer:
-    return Tokenizer(_bytes(iter(()), 0), "bytes")
+    return Tokenizer(bytes_only())
 
 
 @pytest.fixture

@@ -131,6 +131,17 @@ def test_a_full_context_ends_the_text_and_a_long_prompt_loses_its_beginning(mode
     assert one.tokens == same.tokens and len(one.tokens) <= 1
 
 
+def test_positions_count_from_each_texts_own_beginning(model) -> None:
+    cache = KVCache(model.config, 8, [0, 2], dtype=torch.float32, device=torch.device("cpu"))
+    assert cache.expect(4).tolist() == [[0, 1, 2, 3], [0, 0, 0, 1]]
+
+
+def test_a_text_that_outlasts_a_long_neighbour_is_what_it_would_be_alone(model, words) -> None:
+    engine, settings = Engine(model, words), SamplingSettings(temperature=1.0, seed=5, max_tokens=100)
+    assert engine.generate_many(["x" * 46, "x"], settings)[1] == engine.generate_many(["x"], settings)[0]
+    assert len(engine.generate("x", settings)[0].tokens) > 10
+
+
 def test_a_short_prompt_is_not_cut_short_by_a_long_neighbour(scripted, words) -> None:
     engine = Engine(scripted(words.encode("y" * 100), prompt=1, context=48), words)
     long, short = engine.generate_many(["x" * 45, "x"], SamplingSettings(temperature=0.0, max_tokens=100))

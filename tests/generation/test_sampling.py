@@ -66,6 +66,10 @@ def test_filters_work_in_the_stated_order() -> None:
     assert kept(filtered(scores, settings(top_p=0.5))) == [0, 1]
 
 
+def test_top_p_stops_exactly_where_p_is_reached() -> None:
+    assert kept(keep_top_p(torch.tensor([[0.25, 0.5, 0.25]]).double().log(), 0.5)) == [1]
+
+
 def test_penalty_lowers_seen_tokens_of_either_sign_and_no_other() -> None:
     scores, seen = torch.tensor([[2.0, -2.0, 2.0, -2.0]]), torch.tensor([[True, True, False, False]])
     assert penalise_repetition(scores, seen, 2.0).tolist() == [[1.0, -4.0, 2.0, -2.0]]
