@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pydoc
+from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+from groundup.corpus.sources import warc
 from groundup.dialogue.reference_pages import (
     MAX_ANSWER,
     Entry,
     cut_at_sentence,
     first_paragraph,
+    load,
     pairs,
     read_page,
     reference,
@@ -92,6 +97,25 @@ def test_held_out_pages_are_kept_apart_and_share_nothing_with_training() -> None
     assert not any(entry.description in train for entry in one.held_out)
     everything = [entry.description for entry in one.train + one.held_out]
     assert len(everything) == len(set(everything))
+
+
+def test_pages_are_read_from_the_crawl_and_their_split_from_the_clean_corpus(tmp_path: Path) -> None:
+    """A page whose parts fell into both splits is in neither; a plain text page is none."""
+    names = {"textwrap": ["train"], "heapq": ["held-out", "held-out"], "json": ["train", "held-out"], "bisect": []}
+    data = warc.info("test", "2026-01-01T00:00:00Z")
+    for name in names:
+        data += warc.response(f"http://d/{name}.html", "2026-01-01T00:00:00Z", "text/html; charset=utf-8", page(name).encode(), truncated=False)
+    data += warc.response("http://d/x.txt", "2026-01-01T00:00:00Z", "text/plain", page("glob").encode(), truncated=False)
+    (tmp_path / "collected" / "docs").mkdir(parents=True)
+    (tmp_path / "collected" / "docs" / "00000.warc.gz").write_bytes(data)
+    rows = [{"url": f"http://d/{name}.html", "split": split} for name, splits in names.items() for split in splits]
+    rows.append({"url": "http://d/x.txt", "split": "train"})
+    (tmp_path / "clean").mkdir()
+    parquet.write_table(pyarrow.Table.from_pylist(rows[:2]), tmp_path / "clean" / "part-00000.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows[2:]), tmp_path / "clean" / "part-00001.parquet")
+    found = load(tmp_path / "collected", tmp_path / "clean")
+    assert {entry.url for entry in found.train} == {"http://d/textwrap.html"}
+    assert {entry.url for entry in found.held_out} == {"http://d/heapq.html"}
 
 
 def test_a_module_goes_by_the_name_its_page_asks_for_where_the_parent_links_it() -> None:

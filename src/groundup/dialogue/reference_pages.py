@@ -33,6 +33,7 @@ from groundup.dialogue.template import Message
 Kind = Literal["module", "class", "callable", "value"]
 
 MAX_ANSWER = 400  # characters; longer ones are cut at a sentence's end. With the question about 130 tokens
+HTML = ("text/html", "application/xhtml+xml")
 MIN_DESCRIPTION = 15  # characters; "x", "see above" and the like say nothing
 MAX_SIGNATURE = 240  # characters
 
@@ -293,7 +294,10 @@ def load(collected: Path, cleaned: Path) -> Reference:
             if split_of.setdefault(url, split) != split:
                 split_of[url] = "both"
     pages = (
-        (page.url, page.html) for warc in sorted(collected.rglob("*.warc.gz")) for page in read_pages(warc)
+        (page.url, page.html)
+        for warc in sorted(collected.rglob("*.warc.gz"))
+        for page in read_pages(warc)
+        if page.media_type in HTML
     )
     return reference(pages, split_of)
 
