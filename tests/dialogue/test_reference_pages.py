@@ -13,18 +13,15 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from groundup.corpus.sources import warc
-from groundup.dialogue.reference_pages import (
+from groundup.dialogue.definitions import (
     MAX_ANSWER,
     Entry,
     cut_at_sentence,
     first_paragraph,
-    load,
-    pairs,
     read_page,
-    reference,
-    spoken_arguments,
     text_of,
 )
+from groundup.dialogue.reference_pages import load, pairs, reference, spoken_arguments
 
 SPHINX = """<html><body><dl class="py function">
 <dt class="sig sig-object py" id="os.walk"><span>os.</span><span>walk</span>(<em>top</em>, <em>topdown=True</em>)<a class="headerlink" href="#os.walk">¶</a></dt>
@@ -184,3 +181,9 @@ def test_text_is_laid_out_as_a_browser_would() -> None:
 
 def test_a_page_nested_without_end_does_no_harm() -> None:
     assert read_page("<div>" * 5000 + SPHINX, "u").entries == []
+
+
+@pytest.mark.timeout(20)
+def test_long_odd_terms_take_no_time() -> None:
+    for odd in ("x." * 20_000, "a b " * 20_000, "(" * 40_000, "f(" * 20_000):
+        read_page(f"<dl><dt>{odd}</dt><dd>{odd} {odd}: long description of it.</dd></dl>", "u")

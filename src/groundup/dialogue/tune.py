@@ -24,6 +24,7 @@ import torch
 
 from groundup.dialogue import conversations, reference_pages
 from groundup.dialogue.conversations import Conversation, PackedConversations
+from groundup.dialogue.definitions import Entry
 from groundup.dialogue.template import CHAT_TEMPLATE, Template
 from groundup.errors import GroundupError, RequestError
 from groundup.models.decoder import Decoder
@@ -107,10 +108,10 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
 
 def gather(
     names: Sequence[str], collected: Stage, cleaned: Stage
-) -> tuple[list[Conversation], list[reference_pages.Entry]]:
+) -> tuple[list[Conversation], list[Entry]]:
     """The conversations that a recipe names, and the held-out definitions beside them."""
     pairs: list[Conversation] = []
-    held_out: list[reference_pages.Entry] = []
+    held_out: list[Entry] = []
     for name in names:
         if name == REFERENCE_PAGES:
             reference = reference_pages.load(collected.final, cleaned.final)
