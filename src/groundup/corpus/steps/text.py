@@ -1,0 +1,47 @@
+"""Steps on plain text: one way to write the same characters, and a least length."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pyarrow as pa
+
+from groundup.corpus.steps import edit
+
+LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+SPACES = str.maketrans(dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "))
+TERMINAL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|.\x08")  # colours, and the overstruck bold of man pages
+# Control characters but tab and line feed; soft hyphen, zero-width space, byte order mark, noncharacters. The joiners
+# U+200C and U+200D stay: they change what is read in Persian, Hindi and emoji.
+INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufdd0-\ufdef\ufffe\uffff]")
+TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
+BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def normalise(text: str) -> str:
+    """The text in NFC, with line feeds, plain spaces, no control characters, no blank ends, one blank line at most."""
+    text = TERMINAL.sub("", LINE_ENDS.sub("\n", text))
+    text = INVISIBLE.sub("", text.translate(SPACES))
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return BLANK_LINES.sub("\n\n", TRAILING.sub("", text)).strip("\n")
+
+
+def unicode(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Step `unicode`: normalise every text."""
+    return edit(batch, "unicode", lambda text, _: (normalise(text), None))
+
+
+class Length:
+    """Step `length`: drop what is shorter than `min_characters`, blank space at the ends not counted."""
+
+    def __init__(self, min_characters: int) -> None:
+        self.min_characters = min_characters
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return edit(batch, "length", self._judge)
+
+    def _judge(self, text: str, _: str) -> tuple[str, str | None]:
+        length = len(text.strip())
+        return text, "empty" if length == 0 else "too short" if length < self.min_characters else None
