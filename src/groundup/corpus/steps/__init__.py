@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+Step = Callable[[pa.RecordBatch], pa.RecordBatch]
+
 Edit = Callable[[str, str], tuple[str, str | None]]
 """From (text, format) to (new text, why the document is dropped or None)."""
 
