@@ -1,0 +1,1 @@
+"""Pages and files to clean, deduplicated documents. No torch in here."""

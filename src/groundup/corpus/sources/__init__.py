@@ -1,0 +1,1 @@
+"""Where text comes from: files, crawled sites, Python's own reference."""
