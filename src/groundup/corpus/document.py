@@ -79,13 +79,20 @@ def border(text: str, limit: int) -> int:
 
 
 def cut(chunks: Iterable[str], limit: int) -> Iterator[str]:
-    """The text that arrives in chunks as pieces of at most `limit` characters; joined they are the text again."""
+    """The text that arrives in chunks as pieces of at most `limit` characters; joined they are the text again.
+
+    The last two share what is left, so that none is a scrap that a later step would drop as too short.
+    """
     held = ""
     for chunk in chunks:
         held += chunk
-        while len(held) > limit:
+        while len(held) > 2 * limit:
             end = border(held, limit)
             yield held[:end]
             held = held[end:]
+    while len(held) > limit:
+        end = border(held, min(limit, len(held) * 2 // 3 + 1))
+        yield held[:end]
+        held = held[end:]
     if held:
         yield held
