@@ -28,18 +28,20 @@ RecordBatchMap = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 def map_batches(paths: list[Path], function: RecordBatchMap, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of Parquet files, in order, after `function`, whose result has the columns of `schema`."""
+    taken = pa.schema([])
     fields = {field.name: daft.DataType.from_arrow_type(field.type) for field in schema}
 
     @daft.func.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=BATCH_ROWS, use_process=False)
     def step(row: daft.Series) -> Any:
         batch = pa.RecordBatch.from_struct_array(row.to_arrow())
-        return function(batch).to_struct_array()
+        return function(batch.cast(taken)).to_struct_array()  # Daft's strings are all large ones
 
     for path in paths:
         # Read by pyarrow, not by Daft: Daft takes a path for a pattern, and a run's folder may be named [a].
         table = parquet.read_table(path, partitioning=None)
         if table.num_rows == 0:
             continue
+        taken = table.schema
         frame = daft.from_arrow(table)
         columns = [daft.col(name) for name in table.column_names]
         for batch in frame.select(step(daft.functions.to_struct(*columns))).to_arrow_iter():
