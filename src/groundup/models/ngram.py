@@ -1,117 +1,193 @@
-"""The n-gram model: interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998, section 4.2), in numpy.
+"""The n-gram model to beat: interpolated modified Kneser-Ney (Chen & Goodman 1999, section 3), in numpy.
 
-    p_k(w | h) = max(c(hw) - D(c(hw)), 0) / c(h)  +  gamma(h) p_{k-1}(w | h')        p_0 = 1 / alphabet
+    p_k(w | h) = max(c(hw) - D(c(hw)), 0) / c(h.)  +  gamma(h) p_{k-1}(w | h without its first symbol)
+    gamma(h)   = (D1 N1(h.) + D2 N2(h.) + D3 N3+(h.)) / c(h.)                p_0 = 1 / alphabet
 
-`c` is the plain count at the highest order and, below it, the number of different symbols seen before `hw`. The
-discounts follow from the counts of counts n1..n4 of each order: Y = n1 / (n1 + 2 n2), D1 = 1 - 2 Y n2/n1,
-D2 = 2 - 3 Y n3/n2, D3+ = 3 - 4 Y n4/n3. h' is h without its oldest symbol. A history never seen leaves all to p_{k-1}.
+At the highest order c counts occurrences; below it counts continuations: c(g) is the number of different symbols seen
+before g. Each order has its own discounts, from its counts of counts n1..n4: with Y = n1 / (n1 + 2 n2),
+D1 = 1 - 2Y n2/n1, D2 = 2 - 3Y n3/n2, D3+ = 3 - 4Y n4/n3. An unseen history leaves the word to the next lower order.
 
-An n-gram is one integer, its symbols the digits in base (alphabet + 1); the extra digit stands before a sequence's
-start. Counting is a sort, looking up a binary search: no loop over text.
+A k-gram is one integer in base alphabet + 1, first symbol highest; the extra symbol stands for "before the beginning"
+and pads the start of each sequence. Dropping the first symbol is `% base**(k-1)`, dropping the last is `// base`, so
+counting is sorting and a look-up is a binary search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Codes = npt.NDArray[np.uint64]
-Symbols = npt.NDArray[np.int64]
+Codes = np.ndarray[Any, np.dtype[np.uint64]]
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Places = np.ndarray[Any, np.dtype[np.intp]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Symbols = bytes | np.ndarray[Any, Any]
+
+CHUNK = 8_000_000  # symbols counted at once: 64 MB of codes
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # KenLM's `--discount_fallback`, where the counts of counts give none
 
 
 @dataclass(frozen=True)
 class _Order:
-    """Tables of one order: n-grams with their discounted counts, histories with their totals."""
+    """What one order knows: discounted shares of its k-grams and back-off weights of its histories, sorted by code."""
 
     grams: Codes
-    discounted: npt.NDArray[np.float64]
-    """max(c - D(c), 0) of each n-gram."""
+    shares: Floats
     histories: Codes
-    totals: npt.NDArray[np.float64]
-    left: npt.NDArray[np.float64]
-    """What discounting took from each history: gamma(h) c(h)."""
+    gammas: Floats
 
 
 class KneserNey:
-    """A trained model over symbols 0..alphabet-1."""
+    """A model over the integers 0 .. alphabet - 1.
 
-    def __init__(self, orders: list[_Order], alphabet: int) -> None:
-        self._orders, self.alphabet, self.order = orders, alphabet, len(orders)
+    >>> model = KneserNey.train([b"abracadabra"], order=3)
+    >>> -model.log2_probabilities(b"abra").mean()          # bits a byte
+    """
+
+    def __init__(self, orders: Sequence[_Order], alphabet: int) -> None:
+        self._orders = tuple(orders)
+        self.order, self.alphabet = len(orders), alphabet
 
     @classmethod
-    def train(cls, sequences: Iterable[bytes] | Iterable[Symbols], order: int = 5, alphabet: int = 256) -> KneserNey:
-        """Count sequences (bytes, or integer arrays); each starts anew. Memory: about 60 bytes a symbol at most."""
+    def train(cls, sequences: Iterable[Symbols], order: int = 5, alphabet: int = 256) -> KneserNey:
+        """Count sequences and estimate. Raises ValueError where a k-gram does not fit 64 bits."""
         base = alphabet + 1
         if base**order >= 2**64:
-            raise ValueError(f"order {order} over {alphabet} symbols does not fit into 64 bits")
-        pieces = [_codes(_symbols(sequence), order, base, alphabet) for sequence in sequences]
-        codes = np.sort(np.concatenate(pieces)) if pieces else np.empty(0, np.uint64)
-        grams, counts = np.unique(codes, return_counts=True)
-        orders: list[_Order] = []
-        for k in range(order, 0, -1):
-            orders.append(_table(grams, counts, base))
-            # one lower: drop the oldest symbol; each different n-gram above counts once
-            grams, counts = np.unique(grams % np.uint64(base ** (k - 1)), return_counts=True)
+            raise ValueError(f"{order} symbols of {base} do not fit 64 bits")
+        grams, counts = _count(sequences, order, alphabet)
+        orders = [_estimate(grams, counts, base)]
+        for length in range(order, 1, -1):  # continuations: how many different symbols precede each shorter gram
+            grams, counts = _unique(np.sort(grams % np.uint64(base ** (length - 1))))
+            orders.append(_estimate(grams, counts, base))
         return cls(orders[::-1], alphabet)
 
-    def log2_probabilities(self, sequence: bytes | Symbols) -> npt.NDArray[np.float64]:
-        """log2 of each symbol's probability given those before it in the sequence."""
-        symbols = _symbols(sequence)
-        codes = _codes(symbols, self.order, self.alphabet + 1, self.alphabet)
-        return np.log2(self._interpolate(codes))
+    def log2_probabilities(self, sequence: Symbols) -> Floats:
+        """Log-probability of each symbol given all before it (bits, negative), (len(sequence),)."""
+        return self.log2_probabilities_of([sequence])
 
-    def probabilities(self, history: bytes | Symbols) -> npt.NDArray[np.float64]:
-        """The distribution over the next symbol after a history from a sequence's start, (alphabet,)."""
-        before = _symbols(history)
-        ends = [_codes(np.append(before, symbol), self.order, self.alphabet + 1, self.alphabet)[-1] for symbol in range(self.alphabet)]
-        return self._interpolate(np.array(ends, np.uint64))
+    def log2_probabilities_of(self, sequences: Iterable[Symbols]) -> Floats:
+        """The same for many sequences, one after the other: each starts anew."""
+        parts = []
+        for stretch in _stretches(sequences, self.order, self.alphabet):
+            codes, inverse = np.unique(_codes(stretch, self.order, self.alphabet), return_inverse=True)
+            parts.append(np.log2(self._probabilities(codes))[inverse])
+        return np.concatenate(parts) if parts else np.zeros(0)
 
-    def _interpolate(self, codes: Codes) -> npt.NDArray[np.float64]:
+    def probabilities(self, context: Symbols) -> Floats:
+        """Distribution of the symbol after a context, (alphabet,); it counts as the beginning of its sequence."""
+        base, length = self.alphabet + 1, self.order - 1
+        seen = _symbols(context, self.alphabet).tolist()
+        history = 0
+        for symbol in ([self.alphabet] * length + seen)[len(seen) :]:
+            history = history * base + symbol
+        return self._probabilities(np.uint64(history * base) + np.arange(self.alphabet, dtype=np.uint64))
+
+    def _probabilities(self, codes: Codes) -> Floats:
+        """Probability of the last symbol of each full-length gram. Sorted codes are looked up fastest."""
         base = self.alphabet + 1
-        result = np.full(len(codes), 1.0 / self.alphabet)
-        for k, tables in enumerate(self._orders, 1):
-            grams = codes % np.uint64(base**k)
-            place, known = _find(tables.histories, grams // np.uint64(base))
-            gram_place, seen = _find(tables.grams, grams)
-            share = np.where(seen, tables.discounted[gram_place], 0.0) + tables.left[place] * result
-            result = np.where(known, share / tables.totals[place], result)
-        return result
+        p = np.full(codes.shape, 1 / self.alphabet)
+        for length, known in enumerate(self._orders, 1):
+            grams = codes % np.uint64(base**length)
+            place, found = _look_up(known.histories, grams // np.uint64(base))
+            p[found] *= known.gammas[place[found]]
+            place, found = _look_up(known.grams, grams)
+            p[found] += known.shares[place[found]]
+        return p
 
 
-def _symbols(sequence: bytes | Symbols) -> Symbols:
-    return np.frombuffer(sequence, np.uint8).astype(np.int64) if isinstance(sequence, bytes) else np.asarray(sequence, np.int64)
+def _look_up(table: Codes, wanted: Codes) -> tuple[Places, Mask]:
+    """A place in a sorted table for each wanted code, and whether it is the code's own."""
+    place = np.searchsorted(table, wanted)
+    found = place < len(table)
+    found[found] = table[place[found]] == wanted[found]
+    return place, found
 
 
-def _codes(symbols: Symbols, order: int, base: int, start: int) -> Codes:
-    """For each place the n-gram that ends there, (length,)."""
-    padded = np.concatenate([np.full(order - 1, start, np.int64), symbols]).astype(np.uint64)
-    codes = np.zeros(len(symbols), np.uint64)
-    for back in range(order - 1, -1, -1):
-        at = order - 1 - back
-        codes = codes * np.uint64(base) + padded[at : at + len(symbols)]
-    return codes
+def _estimate(grams: Codes, counts: Counts, base: int) -> _Order:
+    """Discounted shares and back-off weights from sorted grams of one order and their counts."""
+    discounts = np.array([0.0, *_discounts(counts)])
+    discount = discounts[np.minimum(counts, 3)]
+    histories, grams_of = _unique(grams // np.uint64(base))  # sorted, as the grams are
+    firsts = np.cumsum(grams_of) - grams_of
+    if not len(grams):
+        return _Order(grams, np.zeros(0), histories, np.zeros(0))
+    totals = np.add.reduceat(counts, firsts).astype(np.float64)
+    gammas = np.add.reduceat(np.minimum(discount, counts), firsts) / totals
+    shares = np.maximum(counts - discount, 0.0) / np.repeat(totals, grams_of)
+    return _Order(grams, shares, histories, gammas)
 
 
-def _table(grams: Codes, counts: npt.NDArray[np.int64], base: int) -> _Order:
-    n1, n2, n3, n4 = (int((counts == n).sum()) for n in (1, 2, 3, 4))
-    # with too little text for the estimate, the largest discounts that leave nothing negative: D(c) <= c
-    y = n1 / (n1 + 2 * n2) if n1 else 0.0
-    discounts = np.zeros(4)
-    for n, (lower, upper) in enumerate(((n1, n2), (n2, n3), (n3, n4)), 1):
-        estimate = n - (n + 1) * y * upper / lower if lower else float(n) / 2
-        discounts[n] = min(max(estimate, 0.0), float(n))
-    kind = np.minimum(counts, 3)
-    discounted = counts - discounts[kind]
-    histories, first = np.unique(grams // np.uint64(base), return_index=True)  # grams are sorted, so histories are runs
-    totals = np.add.reduceat(counts.astype(np.float64), first) if len(first) else np.empty(0)
-    left = np.add.reduceat(discounts[kind], first) if len(first) else np.empty(0)
-    return _Order(grams, discounted, histories, totals, left)
+def _discounts(counts: Counts) -> tuple[float, float, float]:
+    """D1, D2, D3+ of one order; KenLM's fallback where the counts of counts leave them undefined or out of range."""
+    n1, n2, n3, n4 = (int((counts == times).sum()) for times in (1, 2, 3, 4))
+    if n1 == 0 or n2 == 0 or n3 == 0:
+        return FALLBACK_DISCOUNTS
+    y = n1 / (n1 + 2 * n2)
+    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    if not all(0 < discount <= times for times, discount in enumerate(found, 1)):
+        return FALLBACK_DISCOUNTS
+    return found
 
 
-def _find(sorted_codes: Codes, codes: Codes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Place of each code in a sorted table (clipped into it), and whether it is there."""
-    place = np.minimum(np.searchsorted(sorted_codes, codes), len(sorted_codes) - 1)
-    return place, sorted_codes[place] == codes
+def _count(sequences: Iterable[Symbols], order: int, alphabet: int) -> tuple[Codes, Counts]:
+    """Distinct grams of full length, sorted, and how often each occurs."""
+    grams, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    for stretch in _stretches(sequences, order, alphabet):
+        more, times = _unique(np.sort(_codes(stretch, order, alphabet)))
+        every = np.concatenate([grams, more])
+        arrange = np.argsort(every, kind="stable")
+        every, occurrences = every[arrange], np.concatenate([counts, times])[arrange]
+        grams, runs = _unique(every)
+        counts = np.add.reduceat(occurrences, np.cumsum(runs) - runs) if len(runs) else occurrences
+    return grams, counts
+
+
+def _unique(ordered: Codes) -> tuple[Codes, Counts]:
+    """Distinct values of a sorted array and the lengths of their runs."""
+    firsts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else np.zeros(0, np.intp)
+    return ordered[firsts], np.diff(np.append(firsts, len(ordered))).astype(np.int64)
+
+
+def _stretches(sequences: Iterable[Symbols], order: int, alphabet: int) -> Iterator[Counts]:
+    """Sequences one after the other, each behind order - 1 padding symbols, in stretches of about CHUNK.
+
+    A stretch begins with the order - 1 symbols that the one before it ended with.
+    """
+    padding = np.full(order - 1, alphabet, dtype=np.int64)
+    held: list[Counts] = []
+    size = 0
+    for sequence in sequences:
+        symbols = _symbols(sequence, alphabet)
+        held.append(padding)
+        for start in range(0, len(symbols), CHUNK):
+            held.append(symbols[start : start + CHUNK].astype(np.int64))
+            size += len(held[-1])
+            if size >= CHUNK:
+                stretch = np.concatenate(held)
+                yield stretch
+                held, size = [stretch[len(stretch) - (order - 1) :]], 0
+    if size:
+        yield np.concatenate(held)
+
+
+def _symbols(sequence: Symbols, alphabet: int) -> np.ndarray[Any, Any]:
+    """A sequence as integers. Raises ValueError for one that is not in the alphabet."""
+    symbols = np.frombuffer(sequence, np.uint8) if isinstance(sequence, bytes) else np.asarray(sequence)
+    if len(symbols) and not (symbols.min() >= 0 and symbols.max() < alphabet):
+        raise ValueError(f"a symbol outside 0 to {alphabet - 1}")
+    return symbols
+
+
+def _codes(stretch: Counts, order: int, alphabet: int) -> Codes:
+    """The gram of full length that ends at each symbol of a stretch after its first order - 1, padding left out."""
+    count = len(stretch) - (order - 1)
+    codes = np.zeros(count, np.uint64)
+    for place in range(order):
+        codes *= np.uint64(alphabet + 1)
+        codes += stretch[place : place + count].astype(np.uint64)
+    grams: Codes = codes[stretch[order - 1 :] != alphabet]
+    return grams

@@ -1,1 +1,1 @@
-"""Documents to tokens: tokenizer, shards, packed batches."""
+"""From clean documents to batches: the tokenizer, the tokens on disk, packed rows."""
