@@ -1,0 +1,176 @@
+"""The chain of stages, nothing else: each is skipped when finished and goes on where it was cut off."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from groundup.corpus.collect import collect
+from groundup.corpus.pipeline import clean
+from groundup.dialogue import tune as tuning
+from groundup.dialogue.chat import ask
+from groundup.dialogue.template import Template
+from groundup.evaluation import quiz
+from groundup.evaluation.baselines import baselines
+from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
+from groundup.generation.engine import Engine
+from groundup.generation.sampling import SamplingSettings
+from groundup.models.build import build as build_model
+from groundup.models.config import ModelConfig
+from groundup.models.decoder import Decoder
+from groundup.planning.budget import plan
+from groundup.progress import say
+from groundup.report.figures import figures
+from groundup.report.page import write as write_report
+from groundup.run import Run, Stage, read_json, write_json
+from groundup.tokens.loader import Loader
+from groundup.tokens.shards import TokenShards, TokenSplit, encode
+from groundup.tokens.tokenizer import Tokenizer, texts, train_tokenizer
+from groundup.training import checkpoint
+from groundup.training.objectives import next_token
+from groundup.training.trainer import Settings, train
+
+STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "report")
+
+
+def build(run: Run, until: str = "report") -> dict[str, Any]:
+    """Build a run up to a stage of STAGES; returns the figures of what is finished."""
+    last = STAGES.index(until)
+    collected = collect(run)
+    if last >= 1:
+        cleaned = clean(run, collected)
+    if last >= 2:
+        tokenizer = train_tokenizer(run, cleaned)
+        shards = encode(run, cleaned, tokenizer)
+    if last >= 3:
+        planned = plan(run, tokenizer, shards)
+        base = pretrain(run, tokenizer, shards, planned)
+    tuned = None
+    if last >= 4 and run.recipe.dialogue is not None:
+        tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned)
+    if last >= 5:
+        evaluate(run, cleaned, tokenizer, shards, base, tuned)
+    write_report(run)
+    return figures(run)
+
+
+def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage:
+    """The pretraining stage (folder `checkpoints`)."""
+    recipe = run.recipe
+    depends = {
+        "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds"}),
+        "keep_checkpoints": recipe.training.keep_checkpoints,
+        "seed": recipe.seed,
+    }
+    inputs = {"tokens": shards.digest, "tokenizer": tokenizer.digest, "plan": planned.digest}
+    stage = run.stage("pretrain", "checkpoints", depends=depends, inputs=inputs, keep=True)
+    if stage.done:
+        return stage
+    settled = read_json(planned.final / "plan.json")
+    config = ModelConfig.model_validate(settled["model"])
+    data = TokenShards(shards.final)
+    held_out = data.split("held-out")
+    loader = Loader(data.split("train"), config.context, settled["micro_batch"], settled["micro_batches"], recipe.seed)
+    settings = Settings.of(
+        recipe.training, steps=settled["steps"], learning_rate=settled["learning_rate"], precision=settled["precision"],
+        compile=settled["compile"], seed=recipe.seed,
+    )  # fmt: skip
+
+    def look(model: Decoder, step: int) -> dict[str, Any]:
+        quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
+        return {"bits_per_byte": round(quick, 5)}
+
+    summary = train(
+        build_model(config, seed=recipe.seed), next_token, loader, settings, stage=stage, title="pretrain",
+        tokenizer=Tokenizer.load(tokenizer.final).digest, peak_flops=1e9 * settled["peak_gflops"], evaluate=look,
+    )  # fmt: skip
+    counts = asdict(summary)
+    del counts["checkpoint"], counts["seconds"]
+    stage.finish({**counts, "training_seconds": summary.seconds})
+    return stage
+
+
+def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, base: Stage, tuned: Stage | None) -> Stage:
+    """The evaluation stage (folder `evaluation`): results.json."""
+    wish, questions = run.recipe.evaluation, run.recipe.dialogue.questions if run.recipe.dialogue else []
+    stage = run.stage(
+        "evaluate", "evaluation",
+        depends={"evaluation": wish.model_dump(), "questions": questions, "seed": run.recipe.seed},
+        inputs={
+            "clean": cleaned.digest, "tokens": shards.digest, "tokenizer": tokenizer.digest, "pretrain": base.digest,
+            "tune": tuned.digest if tuned else "",
+        },
+    )  # fmt: skip
+    if stage.done:
+        return stage
+    words = Tokenizer.load(tokenizer.final)
+    held_out = TokenShards(shards.final).split("held-out")
+    model = load(base, words)
+    context = model.config.context
+    say("evaluate: bits per byte of the held-out text")
+    results: dict[str, Any] = bits_per_byte(model, held_out, context, max(1, round(wish.stride * context)))
+    results["baselines"] = None
+    if wish.baselines:
+        say("evaluate: baselines on the same bytes")
+        results["baselines"] = baselines(texts(cleaned.final, "train"), texts(cleaned.final, "held-out"))
+    engine = Engine(model, words)
+    engine_tuned = Engine(load(tuned, words), words) if tuned else None
+    results["samples"] = samples(engine, engine_tuned, wish.prompts or openings(held_out, words), run.recipe.seed)
+    results["answers"] = ask(engine, engine_tuned, questions)
+    results["quiz"] = None
+    if tuned is not None and engine_tuned is not None and wish.quiz_questions:
+        say("evaluate: the quiz")
+        template = Template(words)
+        asked = quiz.questions(tuning.definitions(tuned.final), wish.quiz_questions, run.recipe.seed)
+        results["quiz"] = quiz.quiz(
+            engine_tuned.model, words, asked, lambda signature: tuning.quiz_prompt(template, signature), context
+        )
+    write_json(stage.work / "results.json", results)
+    stage.finish({"bits_per_byte": results["bits_per_byte"], "quiz_score": (results["quiz"] or {}).get("score")})
+    return stage
+
+
+def load(stage: Stage, words: Tokenizer) -> Decoder:
+    """The model of a finished pretraining or tuning stage."""
+    path = checkpoint.newest(stage.final)
+    assert path is not None, f"{stage.final} holds no whole checkpoint"
+    return checkpoint.load_model(path, words.digest)
+
+
+def openings(held_out: TokenSplit, words: Tokenizer, count: int = 3, length: int = 24) -> list[str]:
+    """The first words of the longest held-out documents, to be gone on from."""
+    longest = sorted(range(len(held_out.starts)), key=lambda number: (-len(held_out.document(number)), number))[:count]
+    return [words.decode(held_out.document(number)[:length].tolist()) for number in longest]
+
+
+def samples(base: Engine, tuned: Engine | None, prompts: list[str], seed: int) -> list[dict[str, str | None]]:
+    """How the models go on from each prompt, before and after tuning."""
+    settings = SamplingSettings(temperature=0.8, top_p=0.95, seed=seed, max_tokens=100)
+    before = base.generate_many(prompts, settings)
+    after = tuned.generate_many(prompts, settings) if tuned else [None] * len(prompts)
+    return [
+        {"prompt": prompt, "base": one[0].text, "tuned": other[0].text if other else None}
+        for prompt, one, other in zip(prompts, before, after, strict=True)
+    ]
+
+
+def summary(run: Run, found: dict[str, Any]) -> str:
+    """A finished build in a few lines for a person."""
+    lines = []
+    if found.get("bits_per_byte") is not None:
+        lines.append(f"held-out text: {found['bits_per_byte']:.3f} bits per byte")
+        names = {
+            "ngram5_kneser_ney_bits_per_byte": "5-gram, Kneser-Ney", "xz9_bits_per_byte": "xz -9",
+            "xz9_primed_bits_per_byte": "xz -9 after the training text",
+        }  # fmt: skip
+        for key, name in names.items():
+            if (value := (found.get("baselines") or {}).get(key)) is not None:
+                lines.append(f"  {name}: {value:.3f}")
+    if found.get("quiz"):
+        one = found["quiz"]
+        lines.append(f"quiz: {100 * one['score']:.0f} % +- {100 * one['standard_error']:.0f} of {one['questions']} (chance 25 %)")
+    lines.append(f"report: {run.path / 'report.html'}")
+    if found.get("bits_per_byte") is not None:
+        how = "groundup chat" if run.recipe.dialogue else "groundup generate"
+        lines.append(f"go on with: {how} {run.path}" + ("" if run.recipe.dialogue else ' "Once upon a time"'))
+    return "\n".join(lines)
