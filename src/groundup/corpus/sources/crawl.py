@@ -138,9 +138,8 @@ class _Crawl:
         if kind == "text/plain":
             return
         html = warc.Page(address.url, kind, page.body, charset(page.content_type), None).html
-        found = list(dict.fromkeys(links(html, address.url)))
         wanted = []
-        for url in found:
+        for url in links(html, address.url):
             reason = self._scope.refuses(url) or ("too deep" if address.depth >= self._source.max_depth else None)
             if reason is None:
                 wanted.append(url)

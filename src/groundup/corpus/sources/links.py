@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Iterator
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import DOMContext, ElementNode, HTMLTree, traverse_dom
 
 from groundup.recipe import CrawlSource
 
@@ -59,11 +57,19 @@ def _escape(text: str, safe: str) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """`/a/./b/../c` is `/a/c`; urljoin does it for relative links only."""
+    """`/a/./b/../c` is `/a/c` (RFC 3986, 5.2.4); urljoin does it for relative links only."""
     if "/." not in path:
         return path
-    tidy = posixpath.normpath("/" + path.lstrip("/"))
-    return tidy + "/" if path.endswith(("/", "/.", "/..")) and tidy != "/" else tidy
+    kept: list[str] = []
+    parts = path.split("/")[1:]
+    for part in parts:
+        if part == "..":
+            del kept[-1:]
+        elif part != ".":
+            kept.append(part)
+    if parts[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def origin(url: str) -> str:
@@ -73,34 +79,52 @@ def origin(url: str) -> str:
 
 
 class Scope:
-    """What a crawl may visit: hosts by exact name and a path prefix. A seed's own host means its port, too."""
+    """What a crawl may visit: hosts by exact name (any port), or else the seeds' own (their ports, too); a path prefix."""
 
     def __init__(self, source: CrawlSource) -> None:
         seeds = (normalise(seed) for seed in source.seeds)
-        self._hosts = {host.lower() for host in source.hosts} or {urlsplit(seed).netloc for seed in seeds if seed}
+        self._hosts = {host.lower() for host in source.hosts}
+        self._places = set() if self._hosts else {urlsplit(seed).netloc for seed in seeds if seed}
         self._prefix = source.path_prefix
 
     def refuses(self, url: str) -> str | None:
         """Why an address in normal form may not be visited, or None if it may."""
         parts = urlsplit(url)
-        if parts.netloc not in self._hosts and parts.hostname not in self._hosts:
+        if parts.netloc not in self._places | self._hosts and parts.hostname not in self._hosts:
             return "another host"
         return None if parts.path.startswith(self._prefix) else "outside the path prefix"
 
 
-def links(html: str, url: str) -> Iterator[str]:
-    """The addresses that a page links to, in its order, in normal form; those it marks `nofollow` are left out."""
+def links(html: str, url: str) -> list[str]:
+    """The addresses that a page links to, each once, in its order and normal form; those it marks `nofollow` are left out.
+
+    One walk over the tree: indexing a collection of nodes costs resiliparse a walk for each node.
+    """
+    hrefs: list[str] = []
+    bases: list[str] = []
+    forbidden = False
+
+    def look(context: DOMContext) -> None:
+        nonlocal forbidden
+        node = context.node
+        if not isinstance(node, ElementNode):
+            return
+        if node.tag in ("a", "area"):
+            href = node.getattr("href")
+            if href is not None and "nofollow" not in (node.getattr("rel") or "").lower().split():
+                hrefs.append(href)
+        elif node.tag == "base" and (href := node.getattr("href")) is not None:
+            bases.append(href)
+        elif node.tag == "meta" and (node.getattr("name") or "").lower() == "robots":
+            rules = re.split(r"[\s,]+", (node.getattr("content") or "").lower())
+            forbidden = forbidden or "nofollow" in rules or "none" in rules
+
     document = HTMLTree.parse(html).document
     if document is None:
-        return
-    for tag in document.query_selector_all("meta[name]"):
-        rules = (tag.getattr("content") or "").lower()
-        if (tag.getattr("name") or "").lower() == "robots" and ("nofollow" in rules or "none" in rules):
-            return
-    base = document.query_selector("base[href]")
-    start = (normalise(base.getattr("href") or "", url) if base else None) or url
-    for tag in document.query_selector_all("a[href], area[href]"):
-        if "nofollow" not in (tag.getattr("rel") or "").lower().split():
-            address = normalise(tag.getattr("href") or "", start)
-            if address is not None:
-                yield address
+        return []
+    traverse_dom(document, start_callback=look)
+    if forbidden:
+        return []
+    start = (normalise(bases[0], url) if bases else None) or url  # the first one counts (HTML, 4.2.3)
+    found = (normalise(href, start) for href in hrefs)
+    return list(dict.fromkeys(address for address in found if address is not None))
