@@ -77,6 +77,15 @@ def test_the_file_works_in_the_library_that_everyone_loads_it_with(kind: str, tm
     assert theirs.encode("<|user|>the<|end_of_turn|>").ids == [3, *words.encode("the"), 5]
 
 
+@pytest.mark.parametrize("text", [None, "", "{", '{"model": {"vocab": {}}}', bytes_only().replace("<|user|>", "<|you|>")])
+def test_a_damaged_file_is_named(text, tmp_path) -> None:
+    if text is not None:
+        (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(GroundupError, match=r"no readable tokenizer") as error:
+        Tokenizer.load(tmp_path)
+    assert error.value.where.endswith("tokenizer.json")
+
+
 def test_kinds_are_what_they_say() -> None:
     assert made("bytes").encode("é") == [byte + len(SPECIAL) for byte in "é".encode()]
     assert made("bytes").size == len(SPECIAL) + 256

@@ -17,7 +17,7 @@ Shapes: T time, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.errors import GroundupError
+from groundup.progress import bar
 from groundup.tokens.shards import TokenSplit
 
 BATCH_TOKENS = 8192  # padded tokens of a forward pass
@@ -53,7 +54,8 @@ def bits_per_byte(model: nn.Module, split: TokenSplit, context: int, stride: int
     if not 1 <= stride <= context:
         raise ValueError(f"a stride of {stride} with a context of {context}")
     windows = (window for number in range(len(split.starts)) for window in _slide(split, number, context, stride))
-    nats, tokens = _score(model, split, windows, batch_tokens)
+    with bar("held-out tokens", len(split.tokens) - len(split.starts)) as task:
+        nats, tokens = _score(model, split, windows, batch_tokens, task.advance)
     measured = _figures(nats, tokens, int(split.byte_counts.sum()))
     return {
         "bits_per_byte": measured["bits_per_byte"],
@@ -82,7 +84,7 @@ def quick_bits_per_byte(model: nn.Module, split: TokenSplit, context: int, token
         size += window.scored
         targets = split.document(window.document)[window.end - window.scored : window.end]
         bytes_drawn += int(split.byte_lengths[targets].sum())
-    nats, counted = _score(model, split, drawn, BATCH_TOKENS)
+    nats, counted = _score(model, split, drawn, BATCH_TOKENS, lambda scored: None)
     return float(_figures(nats, counted, bytes_drawn)["bits_per_byte"])
 
 
@@ -107,8 +109,10 @@ def _slide(split: TokenSplit, number: int, context: int, stride: int) -> Iterato
         done, start = end, start + stride
 
 
-def _score(model: nn.Module, split: TokenSplit, windows: Iterable[_Window], batch_tokens: int) -> tuple[float, int]:
-    """Summed -ln p (nats) and number of the scored tokens of all windows."""
+def _score(
+    model: nn.Module, split: TokenSplit, windows: Iterable[_Window], batch_tokens: int, advance: Callable[[int], None]
+) -> tuple[float, int]:
+    """Summed -ln p (nats) and number of the scored tokens of all windows; `advance` is told of them batch by batch."""
     was_training = model.training
     model.eval()
     nats, tokens = 0.0, 0
@@ -116,7 +120,9 @@ def _score(model: nn.Module, split: TokenSplit, windows: Iterable[_Window], batc
         with torch.inference_mode():
             for batch in _batches(windows, batch_tokens):
                 nats += _score_batch(model, split, batch)
-                tokens += sum(window.scored for window in batch)
+                scored = sum(window.scored for window in batch)
+                tokens += scored
+                advance(scored)
     finally:
         model.train(was_training)
     return nats, tokens

@@ -27,7 +27,7 @@ Places = np.ndarray[Any, np.dtype[np.intp]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Symbols = bytes | np.ndarray[Any, Any]
 
-CHUNK = 8_000_000  # symbols counted at once: 64 MB of codes
+CHUNK = 4_000_000  # symbols counted at once: 32 MB of codes and a few arrays like it
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # KenLM's `--discount_fallback`, where the counts of counts give none
 
 

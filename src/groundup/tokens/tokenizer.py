@@ -74,8 +74,12 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Open `folder/tokenizer.json`."""
-        return cls((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        """Open `folder/tokenizer.json`. Raises GroundupError where it is missing, damaged or not one of ours."""
+        path = folder / "tokenizer.json"
+        try:
+            return cls(path.read_text(encoding="utf-8"))
+        except Exception as error:  # the library raises plain Exceptions
+            raise GroundupError(f"no readable tokenizer ({error})", where=str(path), do="Build the tokenizer stage again.") from error
 
     @property
     def byte_lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
