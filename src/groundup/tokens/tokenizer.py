@@ -178,8 +178,9 @@ def default_vocabulary(train_bytes: int) -> int:
     """The power of two nearest to twice the square root of the text's bytes, within 512 to 32,768.
 
     The number of different words grows about as the square root of a text (Heaps' law, exponent 0.4 to 0.6: Manning et
-    al. 2008, section 5.1.1), so with this rule the rarest merge is seen about equally often at every size:
-    docs/measurements.md has the counts.
+    al. 2008, section 5.1.1), so with this rule a merge is seen about equally often at every size. Measured on books:
+    the last hundred merges are used 36 times (median) in 1.1 MB with 2,048 tokens, 42 in 4 MB with 4,096, 69 in 19 MB
+    with 8,192; merges seen SEEN_AT_LEAST times would allow 6,900 and 14,400 in the first two.
     """
     return min(LARGEST, max(SMALLEST, 1 << round(math.log2(2 * math.sqrt(max(1, train_bytes))))))
 
