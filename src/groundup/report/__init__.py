@@ -1,0 +1,1 @@
+"""What a build came to: `page.write(run)` for a person, `figures.figures(run)` for a program."""

@@ -1,0 +1,103 @@
+"""The page that tells the story of a build: one HTML file with everything in it and nothing from outside.
+
+Text from the corpus and from the model stands in it as text: the template escapes what it is given, and a content
+security policy forbids scripts and requests should anything slip through. The date is the log's, not the clock's, so
+the same run folder gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from groundup import recipe as recipes
+from groundup.report import figures, sections, words
+from groundup.report.material import STAGES, Material
+from groundup.run import Run, write_atomic
+from groundup.tokens.tokenizer import Tokenizer
+
+SHOWN = 50  # skipped inputs and notes listed on the page; the rest is in the funnel's own file
+SAMPLE_CHARACTERS = 1500  # of a model's text
+
+
+def write(run: Run) -> Path:
+    """Write `report.html` into the run folder, whatever is finished so far, and return its path."""
+    path = run.path / "report.html"
+    write_atomic(path, render(run))
+    return path
+
+
+def render(run: Run) -> str:
+    """The page's HTML."""
+    material = Material.of(run)
+    found = figures.of(material)
+    resolved = run.path.resolve()
+    return _template().render(
+        material=material,
+        figures=found,
+        recipe=run.recipe,
+        recipe_text=recipes.dump(run.recipe),
+        command=f"{resolved.parent.name}/{resolved.name}",
+        verdict=sections.verdict(found),
+        standing=sections.standing(found),
+        tiles=sections.tiles(found),
+        model=sections.model(material),
+        settings=sections.settings(material),
+        machine=sections.machine(material),
+        funnel=sections.funnel(material),
+        cut=_cut(run, material),
+        curves=sections.curves(material, found),
+        bits=sections.bits(found),
+        quiz=sections.quiz(material),
+        time=sections.time(material),
+        work=sections.work(material, found),
+        provenance=sections.provenance(material),
+        does=sections.DOES,
+        shown=SHOWN,
+        sample_characters=SAMPLE_CHARACTERS,
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("groundup.report", package_path="."), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined, finalize=words.visible,
+    )  # fmt: skip
+    environment.filters |= {
+        form.__name__: _or_dash(form)
+        for form in (
+            words.count,
+            words.size,
+            words.duration,
+            words.percent,
+            words.day,
+            words.clip,
+            words.blanks,
+            words.code,
+        )
+    }
+    return environment.get_template("page.html.j2")
+
+
+def _or_dash(form: Callable[..., str]) -> Callable[..., str]:
+    """A filter that shows a missing figure as a dash."""
+    return lambda value, *rest: (
+        "–" if value is None or isinstance(value, jinja2.Undefined) else form(value, *rest)
+    )
+
+
+def _cut(run: Run, material: Material) -> list[Any]:
+    """The beginning of an unseen text as the tokenizer cuts it; empty before there is one."""
+    folder = run.path / STAGES["tokenizer"]
+    samples = material.results.get("samples") or []
+    if "tokenizer" not in material.stages or not samples or not (folder / "tokenizer.json").is_file():
+        return []
+    tokenizer = Tokenizer.load(folder)
+    return sections.pieces(
+        [tokenizer.decode_bytes([index]) for index in tokenizer.encode(samples[0]["prompt"])[:120]]
+    )
