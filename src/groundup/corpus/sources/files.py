@@ -367,8 +367,11 @@ def _warc(file: LocalFile, packing: str, report: Report) -> Iterator[Document]:
     if packing == ".zst":
         raise Unreadable("WARC packed with zstd is not read here")
     notes: list[str] = []
+    number = -1
     for number, page in enumerate(warc.read_pages(file.path, notes)):
         yield from page_document(Document(file.source, file.relative, "", page.url, number), page, file.max_characters, report)
+    if number < 0:
+        raise Unreadable(notes[0] if notes else "no pages in it")
     report.notes += [(file.relative, note) for note in notes]
 
 
@@ -385,7 +388,7 @@ def page_document(document: Document, page: warc.Page, limit: int, report: Repor
 def parts(document: Document, chunks: Iterable[str], limit: int, report: Report) -> Iterator[Document]:
     """A document with the text of `chunks`, as one or, where that is longer than `limit` characters, as several."""
     number = -1
-    for number, text in enumerate(cut(chunks, limit)):  # noqa: B007
+    for number, text in enumerate(cut(chunks, limit)):
         yield replace(document, text=text, part=number)
     if number > 0:
         report.notes.append((document.url, f"cut into {number + 1:,} parts"))
