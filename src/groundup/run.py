@@ -110,17 +110,18 @@ class Stage:
         assert self.manifest is not None, f"stage {self.name} is not finished"
         return str(self.manifest["digest"])
 
-    def finish(self, counts: Mapping[str, Any], *, seconds_before: float = 0.0) -> None:
+    def finish(self, counts: Mapping[str, Any], *, seconds_before: float = 0.0, content: str = "") -> None:
         """End the stage: write its manifest and rename its folder into place.
 
         `counts` are the stage's figures (snake_case keys with units); `seconds_before` is what earlier, cut-off
-        tries spent, where the stage knows it.
+        tries spent, where the stage knows it. `content` is the digest to use where equal content can stand in unequal
+        files (a crawl's archive holds the hour of each fetch); else it is that of the files.
         """
         self.manifest = {
             "format": FORMAT,
             "stage": self.name,
             "key": self.key,
-            "digest": digest_folder(self.work),
+            "digest": content or digest_folder(self.work),
             "depends": self._depends,
             "inputs": self._inputs,
             "versions": {"groundup": groundup.__version__, "python": platform.python_version()},

@@ -91,7 +91,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, *, allow_private: bool, connect_to: Mapping[str, tuple[str, int]], connections: int) -> None:
         super().__init__(trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False), http2=True, max_connections=connections,
+            ssl_context=httpx.create_ssl_context(), http2=True, max_connections=connections,
             max_keepalive_connections=connections, keepalive_expiry=15.0,
             network_backend=GuardedBackend(allow_private=allow_private, connect_to=connect_to),
         )  # fmt: skip

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from groundup import __version__
 from groundup.corpus.sources import warc
-from groundup.corpus.sources.fetch import Fetcher, Outcome, Page, Redirect, Refusal, charset, media_type
+from groundup.corpus.sources.fetch import Fetcher, Outcome, Page, Redirect, Refusal
 from groundup.corpus.sources.frontier import Address, Frontier
 from groundup.corpus.sources.links import Scope, links, normalise
 from groundup.errors import GroundupError, RequestError
 from groundup.progress import Bar, bar
 from groundup.recipe import CrawlSource
-from groundup.run import read_json, write_json
+from groundup.run import digest, read_json, write_json
 
 AHEAD = 64  # addresses in flight or waiting for their turn to be committed
 AHEAD_BYTES = 64_000_000  # of bodies that wait; with more, nothing new is begun
@@ -38,7 +39,7 @@ def crawl(
 
     `connect_to`: host to (address, port), as curl's --connect-to; `date`: the WARC-Date of every record, for pages made on
     the spot, so that equal crawls give equal bytes. Returns crawl.json's content: `fetched`, `bytes`, `truncated`,
-    `redirected`, `refused` and `not_followed` by reason, `addresses_found`, `addresses_left`. Raises RequestError for a
+    `redirected`, `refused` and `not_followed` by reason, `addresses_found`, `addresses_left`, `digest` (of the pages, without their dates). Raises RequestError for a
     seed that is no web address, GroundupError where not one page could be fetched.
     """
     if not (folder / "crawl.json").is_file():
@@ -67,7 +68,7 @@ async def _crawl(source: CrawlSource, folder: Path, connect_to: Mapping[str, tup
             "fetched": done.fetched, "bytes": done.bytes, "truncated": done.truncated, "redirected": done.redirected,
             "refused": dict(sorted(done.refused.items())), "examples": dict(sorted(done.examples.items())),
             "not_followed": dict(sorted(done.not_followed.items())),
-            "addresses_found": frontier.known, "addresses_left": frontier.known - done.reached,
+            "addresses_found": frontier.known, "addresses_left": frontier.known - done.reached, "digest": done.digest,
         }  # fmt: skip
     finally:
         frontier.close()
@@ -133,11 +134,12 @@ class _Crawl:
         done = self._frontier.progress
         date = self._date or _now()
         self._frontier.store(warc.response(address.url, date, page.content_type, page.body, truncated=page.truncated))
+        done.digest = digest(done.digest, address.url, page.content_type, hashlib.blake2b(page.body, digest_size=16).hexdigest())
         done.fetched, done.bytes, done.truncated = done.fetched + 1, done.bytes + len(page.body), done.truncated + page.truncated
-        kind = media_type(page.content_type)
+        kind = warc.media_type(page.content_type)
         if kind == "text/plain":
             return
-        html = warc.Page(address.url, kind, page.body, charset(page.content_type), None).html
+        html = warc.Page(address.url, kind, page.body, warc.charset(page.content_type), None).html
         wanted = []
         for url in links(html, address.url):
             reason = self._scope.refuses(url) or ("too deep" if address.depth >= self._source.max_depth else None)

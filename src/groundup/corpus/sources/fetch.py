@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import httpx
 from protego import Protego
 
 from groundup.corpus.sources.addresses import GuardedTransport, Refused
 from groundup.corpus.sources.links import normalise, origin
+from groundup.corpus.sources.warc import media_type
 from groundup.recipe import CrawlSource
 
 TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
@@ -134,7 +136,7 @@ class Fetcher:
         return await self._once(url, delay)
 
     def _host(self, url: str) -> _Host:
-        return self._hosts.setdefault(origin(url), _Host(self._source.connections_per_host))
+        return self._hosts.setdefault(urlsplit(url).hostname or "", _Host(self._source.connections_per_host))
 
     async def _once(self, url: str, delay: float) -> Outcome:
         host = self._host(url)
@@ -207,14 +209,3 @@ async def _read(answer: httpx.Response, limit: int) -> bytes:
         if len(body) >= limit:
             break
     return bytes(body[:limit])
-
-
-def media_type(content_type: str) -> str:
-    """`text/html` of `Text/HTML; charset=x`."""
-    return content_type.partition(";")[0].strip().lower()
-
-
-def charset(content_type: str) -> str | None:
-    """`x` of `text/html; charset=x`."""
-    _, found, rest = content_type.lower().partition("charset=")
-    return rest.partition(";")[0].strip(" \"'") or None if found else None

@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from groundup.errors import GroundupError
+
 ARCHIVE_BYTES = 1_000_000_000  # a new file is begun above this; about 1 GB is the usual size (ISO 28500, annex)
 EXAMPLES = 5  # addresses kept for each reason
 
@@ -50,6 +52,8 @@ class Progress:
     fetched: int = 0
     bytes: int = 0
     """Of the stored bodies."""
+    digest: str = ""
+    """Of the stored pages: addresses, types and bodies, in order; their dates left out."""
     truncated: int = 0
     redirected: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -103,10 +107,11 @@ class Frontier:
                 path.unlink()
         path = self._archive_path(self.progress.archive)
         length = path.stat().st_size if path.exists() else 0
-        if length < self.progress.archive_bytes:  # the archive is damaged from outside: begin again
-            self._database.execute("DELETE FROM address")
-            self.progress = Progress()
-            path = self._archive_path(0)
+        if length < self.progress.archive_bytes:
+            raise GroundupError(
+                f"shorter than the crawl's journal says ({length:,} of {self.progress.archive_bytes:,} bytes)", where=str(path),
+                do="It was damaged from outside; remove its folder and build again.",
+            )  # fmt: skip
         if path.exists():
             os.truncate(path, self.progress.archive_bytes)
 

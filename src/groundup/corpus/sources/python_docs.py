@@ -6,6 +6,7 @@ pages' addresses are the same on every machine.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,10 @@ def render() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         # without site packages, user settings and hash randomisation: the same pages everywhere
         command = [sys.executable, "-s", "-S", "-P", str(Path(__file__).with_name("render_pydoc.py")), folder]
-        environment = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "HOME": "/nonexistent", "PATH": ""}
+        environment = {
+            "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "HOME": "/nonexistent", "PATH": "", "TZ": "UTC",
+            **{key: value for key, value in os.environ.items() if key == "LD_LIBRARY_PATH"},  # where some Pythons have their own
+        }  # fmt: skip
         done = subprocess.run(
             command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=RENDER_SECONDS, check=False
         )
