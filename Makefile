@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 MINUTES ?= 10
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-slow lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("groundup needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -18,8 +18,8 @@ demo: $(STAMP)  ## a model of the Python standard library's reference, from web 
 test: $(STAMP)  ## the tests that take seconds
 	$(VENV)/bin/python -m pytest -m 'not slow'
 
-test-all: $(STAMP)  ## all tests
-	$(VENV)/bin/python -m pytest
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(STAMP)  ## style, types, the import rule
 	$(VENV)/bin/ruff check .

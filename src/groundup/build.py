@@ -23,9 +23,10 @@ from groundup.progress import say
 from groundup.report.figures import figures
 from groundup.report.page import write as write_report
 from groundup.run import Run, Stage, read_json, write_json
+from groundup.tokens.documents import texts
 from groundup.tokens.loader import Loader
 from groundup.tokens.shards import TokenShards, TokenSplit, encode
-from groundup.tokens.tokenizer import Tokenizer, texts, train_tokenizer
+from groundup.tokens.tokenizer import Tokenizer, train_tokenizer
 from groundup.training import checkpoint
 from groundup.training.objectives import next_token
 from groundup.training.trainer import Settings, train

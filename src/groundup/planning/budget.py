@@ -184,7 +184,7 @@ def _shape(
 
 def _default_batch(config: ModelConfig) -> int:
     """Tokens a step: small for small models, whose critical batch is small."""
-    return 4096 if config.width < 512 else 16_384 if config.width < 768 else 131_072
+    return 2048 if config.width < 512 else 16_384 if config.width < 768 else 131_072
 
 
 def _batch(recipe: Recipe, config: ModelConfig, train_tokens: int, notes: Derivation) -> tuple[int, int]:
