@@ -251,7 +251,8 @@ def fabricate(path: Path) -> Run:
         HOSTILE,
     ]
     write_json(path / "tokenizer/report.json", {
-        "kind": "bpe", "size": 2048, "bytes_per_token": 3.198, "held_out_bytes_per_token": 3.1905, "longest_tokens": longest,
+        "kind": "bpe", "size": 2048,
+            "reason": "the power of two nearest to the square root of 3.8 MB of training text", "bytes_per_token": 3.198, "held_out_bytes_per_token": 3.1905, "longest_tokens": longest,
         "single_byte_share": 0.1873, "unused_tokens": 131,
     })  # fmt: skip
     write_json(path / "tokens/shards.json", {

@@ -241,8 +241,8 @@ def curves(material: Material, figures: dict[str, Any]) -> list[Row]:
         chart = plots.held_out(
             "held-out", _story("Held-out bits per byte", steps, values), steps, values, marks
         )
-        caption = (
-            "Measured on a sample of the unseen text while training went on. Dashed: what the baselines need."
+        caption = "Measured on a sample of the unseen text while training went on." + (
+            " Dashed: what the baselines need." if marks else ""
         )
         made.append({"svg": chart, "title": "Unseen text on the way", "caption": caption})
     steps, losses = material.tune.points("loss")
