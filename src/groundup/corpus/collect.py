@@ -1,12 +1,13 @@
 """The collect stage: crawl what is to be crawled, list what lies on disk.
 
-    corpus/collected/<source>/00000.warc.gz, crawl.json     crawled sources
-    corpus/collected/<source>/files.json                    local files, with what cannot be read and why
+    corpus/collected/<source>/pages-00000.warc.gz, crawl.json     crawled sources
+    corpus/collected/<source>/files.json                          local files, with what cannot be read and why
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from groundup.corpus.sources import python_docs
 from groundup.corpus.sources.crawl import crawl
 from groundup.errors import RequestError
-from groundup.recipe import CrawlSource, FilesSource
+from groundup.recipe import CrawlSource, FilesSource, PythonDocsSource
 from groundup.run import Run, Stage, digest, write_json
 
+READ_BITS = 0o444  # what nobody may read is left alone even where we could (root)
 FIXED_DATE = "2000-01-01T00:00:00Z"  # WARC-Date of pages made on the spot, which have no date
 
 
@@ -24,10 +26,14 @@ def collect(run: Run) -> Stage:
     """The collect stage (folder `corpus/collected`). Raises RequestError for a path that does not exist."""
     listings = {source.name: listing(source) for source in run.recipe.sources if isinstance(source, FilesSource)}
     depends = {"sources": [source.model_dump(exclude={"text_field"}) for source in run.recipe.sources]}
-    stage = run.stage("collect", "corpus/collected", depends=depends, inputs={name: digest(files) for name, files in listings.items()})
+    inputs = {name: digest(files) for name, files in listings.items()}
+    # python-docs reads the interpreter's own documentation: another Python is another input
+    inputs |= {source.name: platform.python_version() for source in run.recipe.sources if isinstance(source, PythonDocsSource)}
+    stage = run.stage("collect", "corpus/collected", depends=depends, inputs=inputs)
     if stage.done:
         return stage
     counts: dict[str, Any] = {"files": 0, "pages": 0, "bytes": 0}
+    content: dict[str, Any] = dict(inputs)
     for source in run.recipe.sources:
         folder = stage.work / source.name
         folder.mkdir(exist_ok=True)
@@ -37,25 +43,33 @@ def collect(run: Run) -> Stage:
             counts["files"] += sum("error" not in file for file in files)
             counts["bytes"] += sum(file.get("bytes", 0) for file in files)
             continue
-        if (folder / "crawl.json").is_file():
-            found = crawl(source if isinstance(source, CrawlSource) else python_docs.as_crawl(source), folder)
-        elif isinstance(source, CrawlSource):
-            found = crawl(source, folder)
-        else:
-            with python_docs.serve() as place:
-                found = crawl(python_docs.as_crawl(source), folder, connect_to={python_docs.HOST: place}, date=FIXED_DATE)
+        found = _crawl(source, folder)
+        content[source.name] = found["digest"]
         counts["pages"] += found["fetched"]
         counts["bytes"] += found["bytes"]
-    stage.finish(counts)
+    stage.finish(counts, content=digest(content))
     return stage
+
+
+def _crawl(source: CrawlSource | PythonDocsSource, folder: Path) -> dict[str, Any]:
+    if isinstance(source, CrawlSource):
+        return crawl(source, folder)
+    if (folder / "crawl.json").is_file():  # collected before the build was cut off: nothing to serve
+        return crawl(python_docs.as_crawl(source), folder)
+    with python_docs.serve() as place:
+        return crawl(python_docs.as_crawl(source), folder, connect_to={python_docs.HOST: place}, date=FIXED_DATE)
 
 
 def listing(source: FilesSource) -> list[dict[str, Any]]:
     """All files of a source in the order of their relative paths, each with its size and time or an `error`."""
-    root = Path(source.path).expanduser()
-    if not root.exists():
-        raise RequestError("no such file or folder", where=f"source {source.name}: {root}", do="Correct the path.")
-    if root.is_file():
+    root = Path(source.path).expanduser().absolute()
+    try:
+        mode = root.stat().st_mode
+    except OSError as error:
+        raise RequestError(
+            f"{(error.strerror or 'unreachable').lower()}", where=f"source {source.name}: {root}", do="Correct the path."
+        ) from None
+    if not stat.S_ISDIR(mode):
         return [_entry(root, root.name)]
     found: list[dict[str, Any]] = []
     _list(root, root, found)
@@ -64,32 +78,41 @@ def listing(source: FilesSource) -> list[dict[str, Any]]:
 
 def _list(folder: Path, root: Path, found: list[dict[str, Any]]) -> None:
     try:
-        children = sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError as error:
-        found.append({"path": str(folder), "relative": str(folder.relative_to(root)), "error": f"unreadable ({error.strerror})"})
+        if not folder.stat().st_mode & READ_BITS:
+            raise PermissionError
+        children = list(os.scandir(folder))
+    except OSError:
+        found.append(_place(folder, folder.relative_to(root), error="unreadable folder"))
         return
     for child in children:
         path = Path(child.path)
-        relative = str(path.relative_to(root))
         if child.name.startswith("."):
-            found.append({"path": str(path), "relative": relative, "error": "hidden"})
+            found.append(_place(path, path.relative_to(root), error="hidden"))
         elif child.is_dir(follow_symlinks=False):
             _list(path, root, found)
-        elif child.is_symlink() and path.is_dir():
-            found.append({"path": str(path), "relative": relative, "error": "a link to a folder"})  # may lead in circles
         else:
-            found.append(_entry(path, relative))
+            found.append(_entry(path, path.relative_to(root), linked=child.is_symlink()))
 
 
-def _entry(path: Path, relative: str) -> dict[str, Any]:
-    place = {"path": str(path), "relative": relative}
+def _entry(path: Path, relative: Path | str, *, linked: bool = False) -> dict[str, Any]:
     try:
         status = path.stat()
     except OSError:
-        return {**place, "error": "a broken link" if path.is_symlink() else "unreadable"}
+        return _place(path, relative, error="a broken link" if linked else "unreadable")
+    if linked and stat.S_ISDIR(status.st_mode):
+        return _place(path, relative, error="a link to a folder")  # may lead in circles
     if not stat.S_ISREG(status.st_mode):
-        return {**place, "error": "not a regular file"}
-    # a file that nobody may read is left alone even where we could (root)
-    if not status.st_mode & 0o444 or not os.access(path, os.R_OK):
-        return {**place, "error": "unreadable (no permission)"}
-    return {**place, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        return _place(path, relative, error="not a regular file")
+    if not status.st_mode & READ_BITS or not os.access(path, os.R_OK):
+        return _place(path, relative, error="unreadable (no permission)")
+    return _place(path, relative, bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _place(path: Path, relative: Path | str, **more: str | int) -> dict[str, Any]:
+    """An entry. A name that is no UTF-8 cannot be written into JSON: it is listed in escaped form."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        names = [str(name).encode(errors="surrogateescape").decode(errors="backslashreplace") for name in (path, relative)]
+        return {"path": names[0], "relative": names[1], "error": more.get("error", "its name is not valid UTF-8")}
+    return {"path": str(path), "relative": str(relative), **more}

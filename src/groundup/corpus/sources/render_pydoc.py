@@ -19,7 +19,11 @@ from pathlib import Path
 
 # no reference, or effects on import: games, editors, test suites, an essay and a joke
 LEFT_OUT = {"antigravity", "this", "idlelib", "turtledemo", "test", "lib2to3", "__main__"}
-MACHINE = {"os", "posix", "nt", "sys", "site", "sysconfig", "tempfile", "platform", "posixpath", "ntpath", "ssl", "zlib", "sqlite3"}
+# constants of these tell of the machine, its clock, or the C libraries Python was linked with
+MACHINE = {
+    "bz2", "crypt", "curses", "distutils", "lzma", "multiprocessing", "nt", "ntpath", "os", "platform", "posix", "posixpath", "pyexpat",
+    "readline", "resource", "select", "site", "socket", "sqlite3", "ssl", "sys", "sysconfig", "tempfile", "time", "tkinter", "xml", "zlib",
+}  # fmt: skip
 
 
 class Pages(pydoc.HTMLDoc):
@@ -27,26 +31,25 @@ class Pages(pydoc.HTMLDoc):
 
     module = ""
 
-    def filelink(self, url: str, path: str) -> str:
-        return "built-in" if not path else html.escape(Path(path).name)
+    def heading(self, title: str, extras: str = "") -> str:
+        # after the link to the index comes where the file lies: "(built-in)" here, math.cpython-311-aarch64.so there
+        return super().heading(title, extras.partition("<br>")[0])
 
     def getdocloc(self, object: object, basedir: str = "") -> None:
         return None
 
     def docother(self, object: object, name: str | None = None, *ignored: object, **more: object) -> str:
         label = f"<strong>{name}</strong>" if name else ""
-        text = repr(object) if isinstance(object, int | float | bool | str | None) else ""
+        text = repr(object) if isinstance(object, int | float | str | None) else ""
         plain = 0 < len(text) <= 80 and "/" not in text and self.module.split(".")[0] not in MACHINE
         return label + (f" = {html.escape(text)}" if plain else "")
-
-    docdata = docother  # type: ignore[assignment]
 
 
 def module_names() -> list[str]:
     """Every importable module of the standard library that is worth a page, packages' own modules included."""
     names: list[str] = []
     for name in sorted(sys.stdlib_module_names):
-        if not name.startswith("_") and name not in LEFT_OUT:
+        if name == "__future__" or not (name.startswith("_") or name in LEFT_OUT):
             _visit(name, names)
     return names
 
@@ -64,7 +67,7 @@ def _visit(name: str, names: list[str]) -> None:
 
 def _scrub(text: str) -> str:
     """Without addresses in memory and paths of this installation (default values may hold either)."""
-    for path, name in ((sys.executable, "python"), (str(Path(os.__file__).parent), "lib"), (sys.prefix, "prefix")):
+    for path, name in ((sys.executable, "python"), (str(Path(os.__file__).parent), "lib")):
         text = text.replace(html.escape(path), name)
     return re.sub(r"( |&nbsp;)at( |&nbsp;)0x[0-9a-fA-F]+", "", text)
 
