@@ -22,8 +22,8 @@ from groundup.corpus.steps import edit
 INDENT = "    "
 LEAST_SHARE = 1 / 3  # of the visible text; a "main content" with less has missed it (old-style pages, tables)
 MAX_NESTING = 1000  # elements; finding the main content is quadratic in it (8,000 take 1.3 s). Real pages stay below 100
-LEVEL, TERM, VERBATIM = "\ufdd0", "\ufdd1", "\ufdd2"  # noncharacters: no text holds them
-MARKS = re.compile("[\ufdd0-\ufdd2]")
+LEVEL, TERM, VERBATIM, APART = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"  # noncharacters: no text holds them
+MARKS = re.compile("[\ufdd0-\ufdd3]+")
 UNSEEN = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1>", re.DOTALL)
 TAG = re.compile(r"""(<[a-zA-Z/!](?:[^"'>]|"[^"]*"|'[^']*')*>)""")
 VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "!doctype"])
@@ -69,21 +69,21 @@ def mark(html: str) -> tuple[str, int]:
     """A page whose elements are all closed, with its descriptions, terms and preformatted lines marked; its nesting."""
     pieces = TAG.split(html)  # text, tag, text, tag, ..., text
     level = preformatted = nesting = deepest = 0
-    term = False
+    term = apart = False  # whether the next text begins a term; whether a blank line goes before it
     for place, piece in enumerate(pieces):
         if place % 2 == 0:
-            if (level or term or preformatted) and (text := piece.lstrip()):
-                marks = LEVEL * level
+            if (level or term or apart or preformatted) and (text := piece.lstrip()):
+                marks, once = LEVEL * level, TERM * term + APART * apart
                 if preformatted:
-                    lines = piece.split("\n")
-                    text = "\n".join(VERBATIM + marks + line if line.strip() else line for line in lines)
-                    pieces[place] = text
+                    lines = [VERBATIM + marks + line if line.strip() else line for line in piece.split("\n")]
+                    pieces[place] = "\n".join(lines).replace(VERBATIM, VERBATIM + once, 1)
                 else:
-                    pieces[place] = piece[: len(piece) - len(text)] + TERM * term + marks + text
-                term = False
+                    pieces[place] = piece[: len(piece) - len(text)] + once + marks + text
+                term = apart = False
             continue
         closing = piece[1] == "/"
         name = piece[2 if closing else 1 : -1].split(None, 1)[0].lower()
+        apart = apart or name in ("hr", "pre")
         if name in VOID:
             continue
         step = -1 if closing else 1
@@ -104,18 +104,16 @@ def arrange(text: str) -> str:
     description = True  # whether the last line was one: the next term then stands apart
     for line in text.replace("\xa0", " ").split("\n"):
         margin, content = line[: len(line) - len(line.lstrip())], line.lstrip()
-        marks = content[: len(content) - len(content.lstrip(LEVEL + TERM + VERBATIM))]
+        marks = found[0] if (found := MARKS.search(content)) else ""
         content = MARKS.sub("", content).rstrip()
-        if marks:
-            content = content if VERBATIM in marks else content.replace("\t\t", "\t")
-        elif "\t" not in margin:
-            content = margin + content  # of a list; blank cells at a row's start are a layout table's margin
+        if "\t" not in margin or VERBATIM in marks:  # blank cells at a row's start are a layout table's margin
+            content = margin + content
         level = marks.count(LEVEL)
         if not content.strip():
             if lines and lines[-1]:
                 lines.append("")
             continue
-        if TERM in marks and description and lines and lines[-1]:
+        if (APART in marks or (TERM in marks and description)) and lines and lines[-1]:
             lines.append("")
         description = TERM not in marks
         lines.append(INDENT * level + content)
