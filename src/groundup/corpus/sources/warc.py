@@ -6,6 +6,7 @@ how a stopped crawl goes on: the file is cut back to the last record the crawl's
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import uuid
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
 GZIP = b"\x1f\x8b\x08"  # begins a gzip member (RFC 1952)
 CHUNK = 1 << 18  # bytes read at once
@@ -37,12 +38,16 @@ class Page:
 
     @property
     def html(self) -> str:
-        """The body as text: UTF-8 if it is that, else the server's charset or the likeliest one."""
-        try:
-            return self.body.decode("utf-8")
-        except UnicodeDecodeError:
-            text: str = bytes_to_str(self.body, self.charset or detect_encoding(self.body, html5_compatible=True) or "windows-1252")
-            return text
+        """The body as text: UTF-8 if it is that (a body may be cut within a character), else as the server says, else as
+        the page says, else as it looks."""
+        with suppress(UnicodeDecodeError):
+            utf8 = codecs.getincrementaldecoder("utf-8")().decode(self.body)
+            if not utf8.isascii() or len(utf8) == len(self.body):  # not: ASCII with one strange byte at its end
+                return utf8.removeprefix("\ufeff")
+        said = map_encoding_to_html5(self.charset, fallback_utf8=False) if self.charset else None
+        name = said if said not in (None, "utf-8") else detect_encoding(self.body, from_html_meta=True)
+        text: str = bytes_to_str(self.body, name if name not in (None, "utf-8") else "cp1252", errors="replace", fallback_encodings=())
+        return text.removeprefix("\ufeff")
 
 
 def record(kind: str, headers: dict[str, str], block: bytes) -> bytes:
