@@ -380,6 +380,12 @@ def test_any_text_can_be_written(text: str) -> None:
     assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in shown)
 
 
+def test_empty_lines_are_folded() -> None:
+    assert words.folded("a\n\n\nb") == "a\n\n\nb"
+    assert words.folded("a\n\n \n\n\nb") == "a\n[4 empty lines]\nb"
+    assert [words.folded("  "), words.folded("")] == ["[blank space alone]", "[nothing]"]
+
+
 def test_charts_of_odd_curves() -> None:
     for losses in ([1.0, 1.0], [math.e, 2.0, 1e-9], [0.0] * 1000):
         chart = plots.loss(

@@ -79,6 +79,7 @@ def _template() -> jinja2.Template:
             words.clip,
             words.blanks,
             words.code,
+            words.folded,
         )
     }
     return environment.get_template("page.html.j2")

@@ -97,6 +97,12 @@ def clip(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
+def folded(text: str) -> str:
+    """A model's text with a long run of empty lines said in words, as weak models write many; never empty."""
+    text = re.sub(r"(?:[ \t]*\n){4,}", lambda run: f"\n[{run[0].count(chr(10)) - 1} empty lines]\n", text)
+    return text if text.strip() else "[blank space alone]" if text else "[nothing]"
+
+
 def blanks(text: str) -> str:
     """A token with its blanks shown: a leading space is a part of it."""
     return text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
