@@ -50,14 +50,17 @@ def without_copies(text: str, unit: Unit, min_characters: int, first: Iterator[b
 
 def first_occurrences(shards: list[NDArray[np.uint64]]) -> list[NDArray[np.bool_]]:
     """For each hash of each shard, whether it is the first of its value."""
+    if not shards:
+        return []
     ends = np.cumsum([len(shard) for shard in shards], dtype=np.int64)
-    total = int(ends[-1]) if shards else 0
+    starts = ends - np.array([len(shard) for shard in shards])
+    total = int(ends[-1])
     first = np.zeros(total, dtype=np.bool_)
     buckets = np.uint64(1 + total // BUCKET)
     for bucket in range(int(buckets)):
-        places = [np.flatnonzero(shard % buckets == bucket) for shard in shards]
-        values = np.concatenate([shard[place] for shard, place in zip(shards, places, strict=True)]) if shards else first
+        inside = [np.flatnonzero(shard % buckets == bucket) for shard in shards]
+        values = np.concatenate([shard[place] for shard, place in zip(shards, inside, strict=True)])
+        places = np.concatenate([place + start for place, start in zip(inside, starts, strict=True)])
         _, earliest = np.unique(values, return_index=True)
-        starts = [int(end) - len(shard) for end, shard in zip(ends, shards, strict=True)]
-        first[np.concatenate([place + start for place, start in zip(places, starts, strict=True)])[earliest]] = True
-    return np.split(first, ends[:-1]) if shards else []
+        first[places[earliest]] = True
+    return np.split(first, ends[:-1])
