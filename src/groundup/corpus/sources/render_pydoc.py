@@ -80,7 +80,7 @@ def render(folder: Path) -> None:
     for name in names:
         pages.module = name
         try:
-            text = pages.page(f"Python: module {name}", pages.document(sys.modules[name], name))
+            text = pages.page(f"module {name}", pages.document(sys.modules[name], name))
         except Exception:
             continue  # a module that pydoc cannot describe
         (folder / f"{name}.html").write_text(_scrub(text), encoding="utf-8", errors="replace")
@@ -88,11 +88,11 @@ def render(folder: Path) -> None:
     topics = importlib.import_module("pydoc_data.topics").topics
     for topic, text in sorted(topics.items()):
         body = f"<h1>{html.escape(topic)}</h1>\n<pre>{html.escape(text.strip(chr(10)))}</pre>"
-        (folder / f"topic-{topic}.html").write_text(pages.page(f"Python: {topic}", body), encoding="utf-8")
+        (folder / f"topic-{topic}.html").write_text(pages.page(topic, body), encoding="utf-8")
     links = "\n".join(f'<li><a href="{name}.html">{name}</a></li>' for name in written)
     more = "\n".join(f'<li><a href="topic-{html.escape(topic)}.html">{html.escape(topic)}</a></li>' for topic in sorted(topics))
     index = f"<h1>Python: modules</h1>\n<ul>\n{links}\n</ul>\n<h1>Python: the language</h1>\n<ul>\n{more}\n</ul>"
-    (folder / "index.html").write_text(pages.page("Python: index of modules", index), encoding="utf-8")
+    (folder / "index.html").write_text(pages.page("index of modules", index), encoding="utf-8")
 
 
 if __name__ == "__main__":
