@@ -12,7 +12,8 @@ class GroundupError(Exception):
 
     def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
         self.what, self.where, self.do = what, where, do
-        super().__init__(" ".join(part for part in (f"{where}: {what}" if where else what, do) if part))
+        cause = f"{where}: {what}" if where else what
+        super().__init__(f"{cause.rstrip('.')}. {do}" if do else cause)
 
 
 class RequestError(GroundupError):

@@ -1,0 +1,207 @@
+"""Whole builds through the command line, as a user runs them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORDS = (
+    "river stone night lantern harbour captain letter garden winter voice silver window forest morning bread horse "
+    "market thunder shadow candle ocean bridge feather copper meadow whisper hollow tower"
+).split()
+SMALL = [
+    "model.layers=2", "model.width=32", "model.heads=2", "model.context=64", "training.batch_tokens=256",
+    "tokens.vocabulary=380", "evaluation.quiz_questions=0",
+]  # fmt: skip
+
+
+def story(number: int) -> str:
+    draw = random.Random(number)
+    lines = [f"The {draw.choice(WORDS)} and the {draw.choice(WORDS)} met by the {draw.choice(WORDS)}, said {draw.choice(WORDS)}." for _ in range(25)]
+    return f"Story {number}\n\n" + "\n".join(lines)
+
+
+def groundup(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, on one thread."""
+    return subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240, **options)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "groundup.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small texts, and pairs to tune on."""
+    folder = tmp_path_factory.mktemp("library")
+    texts = folder / "texts"
+    texts.mkdir()
+    for number in range(60):
+        (texts / f"{number:02d}.txt").write_text(story(number))
+    pairs = [{"question": f"Who met in story {n}?", "answer": f"The {WORDS[n % 28]} and the {WORDS[n % 13]}."} for n in range(40)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "recipe.yaml").write_text(
+        "name: small\nsources: [{kind: files, path: texts}]\n"
+        "training: {steps: 60, evaluations: 3, checkpoint_seconds: 0.5}\n"
+        "dialogue: {pairs: [pairs.jsonl], steps: 30, questions: ['Who met in story 3?']}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(library: Path) -> tuple[Path, dict[str, Any], float]:
+    """An undisturbed build: its run folder, its figures, its seconds."""
+    start = time.monotonic()
+    done = groundup("build", "recipe.yaml", *SMALL, "--json", "--runs", "whole", cwd=library)
+    assert done.returncode == 0, done.stderr
+    return library / "whole" / "small", json.loads(done.stdout), time.monotonic() - start
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Every file of a finished run whose content may not depend on how it came about."""
+    left = ("manifest.json", "log.jsonl", ".lock", "report.html", "plan.json")
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file() and path.name not in left}
+
+
+def test_a_folder_becomes_a_model_with_a_report(finished: tuple[Path, dict[str, Any], float]) -> None:
+    run, figures, _ = finished
+    assert 0 < figures["bits_per_byte"] < 8
+    assert 0 < figures["baselines"]["ngram5_kneser_ney_bits_per_byte"] < 8
+    assert figures["steps"] == 60
+    assert (run / "report.html").stat().st_size > 10_000
+    assert {path.name for path in (run / "checkpoints").glob("step-*")} == {"step-0000054", "step-0000060"}
+    assert not [path for path in run.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
+
+
+def test_the_same_command_again_does_nothing(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    run, figures, _ = finished
+    before = contents(run)
+    done = groundup("build", "recipe.yaml", *SMALL, "--json", "--runs", "whole", cwd=library)
+    again = json.loads(done.stdout)
+    assert again["bits_per_byte"] == figures["bits_per_byte"]
+    assert contents(run) == before
+    assert "pretrain" not in done.stderr
+
+
+def test_killed_at_five_moments_it_ends_in_the_same_bits(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    """Each kill is of a new build at another moment, the last two of one build; then the same command finishes it."""
+    run, _, seconds = finished
+    expected = contents(run)
+    stages: list[str] = []
+    draw = random.Random(7)
+    for number, moments in enumerate([[0.30], [0.55], [0.70], [0.45, 0.5]]):
+        arguments = ("build", "recipe.yaml", *SMALL, "--runs", f"killed-{number}")
+        for moment in moments:
+            process = subprocess.Popen(command(*arguments), cwd=library, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            time.sleep(seconds * (moment + draw.uniform(-0.05, 0.05)))
+            process.kill()
+            process.communicate()
+            killed = library / f"killed-{number}" / "small"
+            stages += [path.name for path in killed.rglob(".*.partial")]
+        done = groundup(*arguments, cwd=library)
+        assert done.returncode == 0, done.stderr
+        found = contents(library / f"killed-{number}" / "small")
+        assert found.keys() == expected.keys()
+        assert [name for name in expected if found[name] != expected[name]] == []
+    assert stages, "no kill hit a stage at work: the moments are wrong"
+
+
+def test_generate_and_chat_answer(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    run, _, _ = finished
+    done = groundup("generate", str(run), "Who met?", "--n", "2", "--max-tokens", "8", "--json", cwd=library)
+    completions = json.loads(done.stdout)["completions"]
+    assert len(completions) == 2 and all(0 < one["tokens"] <= 8 or one["finish_reason"] == "stop" for one in completions)
+    base = groundup("generate", "small", "The river", "--base", "--temperature", "0", "--max-tokens", "5", "--runs", "whole", cwd=library)
+    assert base.stdout.startswith("The river")
+    talk = groundup("chat", str(run), "--max-tokens", "6", cwd=library, input="Who met in story 3?\n/reset\nAnd 4?\n/quit\n")
+    assert talk.returncode == 0 and len(talk.stdout.splitlines()) >= 2
+
+
+def test_report_prints_the_figures_of_a_finished_build(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    run, figures, _ = finished
+    assert json.loads(groundup("report", str(run), "--json", cwd=library).stdout)["bits_per_byte"] == figures["bits_per_byte"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("build", "nowhere"), 2, "no such recipe or folder"),
+        (("build", "recipe.yaml", "training.stpes=3"), 2, "nearest known key is 'steps'"),
+        (("build", "recipe.yaml", "model.width=33", "model.heads=2", "model.layers=1", "--name", "odd"), 2, "width 33 is not divisible"),
+        (("build", "recipe.yaml", *SMALL, "tokens.vocabulary=60000", "--name", "large"), 1, "larger than"),
+        (("build", "recipe.yaml", *SMALL, "model.context=2000000", "training.batch_tokens=2000000", "--name", "long"), 1, "shorter than one context"),
+        (("build", "recipe.yaml", "clean.min_characters=100000", "--name", "none"), 1, "no document"),
+        (("generate", "nowhere", "x"), 2, "no run here"),
+        (("build",), 2, "Missing argument"),
+        (("report", "texts"), 2, "no run here"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_wrong_request_gets_one_clear_line(library: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = groundup(*arguments, cwd=library)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_run_in_use_is_refused(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    import fcntl
+
+    run, _, _ = finished
+    with (run / ".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = groundup("build", "recipe.yaml", *SMALL, "--runs", "whole", cwd=library)
+    assert done.returncode == 1 and "in use by another process" in done.stderr
+
+
+def test_sigterm_saves_and_says_how_to_go_on(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    expected = contents(finished[0])
+    arguments = ("build", "recipe.yaml", *SMALL, "--runs", "terminated")
+    process = subprocess.Popen(command(*arguments), cwd=library, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    log = library / "terminated" / "small" / "log.jsonl"
+    while not (log.is_file() and '"stage": "pretrain", "key"' in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped and saved at step" in err and "The same command goes on" in err
+    assert groundup(*arguments, cwd=library).returncode == 0
+    found = contents(library / "terminated" / "small")
+    assert [name for name in expected if found.get(name) != expected[name]] == []
+
+
+def test_bad_files_are_listed_and_harm_nothing(library: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "mixed"
+    (texts / "deep" / "er").mkdir(parents=True)
+    for number in range(30):
+        (texts / "deep" / f"{number}.txt").write_text(story(number))
+    whole = gzip.compress("".join(json.dumps({"text": story(n)}) + "\n" for n in range(100, 130)).encode())
+    (texts / "cut.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
+    (texts / "empty.txt").write_bytes(b"")
+    (texts / "binary.txt").write_bytes(bytes(range(256)) * 40)
+    (texts / "latin.txt").write_bytes(("Il était une fois à la forêt, où l'âne rêvait.\n" * 20).encode("latin-1"))
+    (texts / "line.txt").write_text(" ".join(random.Random(1).choices(WORDS, k=400_000)))
+    (texts / "broken.txt").symlink_to(texts / "nothing")
+    (texts / "secret.txt").write_text(story(3))
+    (texts / "secret.txt").chmod(0)
+    done = groundup("clean", str(texts), "--runs", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    funnel = json.loads((tmp_path / "mixed" / "corpus" / "clean" / "funnel.json").read_text())
+    listed = {entry["name"]: json.dumps(entry) for entry in [*funnel["skipped"], *funnel["notes"]]}
+    for name in ("cut.jsonl.gz", "empty.txt", "binary.txt", "latin.txt", "line.txt", "broken.txt", "secret.txt"):
+        assert any(name in key for key in listed), f"{name} is not in the funnel: {sorted(listed)}"
