@@ -100,7 +100,7 @@ Source = Annotated[FilesSource | CrawlSource | PythonDocsSource, Field(discrimin
 
 
 class Duplicates(Strict):
-    """Exact duplicates: of equal pieces the one in the smallest document id is kept."""
+    """Exact duplicates: of equal pieces the first in document order is kept."""
 
     documents: bool = True
     """Drop a document whose normalised text is already there."""
@@ -119,7 +119,7 @@ class HeldOut(Strict):
     """Share of the clean bytes."""
     unit: Literal["auto", "document", "tail"] = "auto"
     """`document`: whole documents, drawn by a hash of their id; `tail`: the end of each document;
-    `auto`: documents where there are 20 or more, tails where there are fewer."""
+    `auto`: documents where there are 20 or more and none is most of the text; else tails."""
 
 
 class Clean(Strict):

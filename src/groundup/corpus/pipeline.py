@@ -115,9 +115,9 @@ class Cleaning:
                 bar.advance(engine.write(raw, reader.batches(), SCHEMA))
                 tallies: list[Tally] = []
                 rows = chain.survivors(engine.map_batches([raw], chain, SIZED_SCHEMA), tallies)
-                rows = self._cut_long(rows, notes := reader.state["notes"])
+                rows = self._cut_long(rows, long := Tally("cut"), notes := reader.state["notes"])
                 engine.write(self._shard("stepped", number), batches(rows, SCHEMA), SCHEMA)
-                states.append({**reader.state, "notes": notes, "tallies": [vars(tally) for tally in tallies]})
+                states.append({**reader.state, "notes": notes, "tallies": [vars(tally) for tally in [*tallies, long]]})
                 write_json(self.shards / f"stepped-{number:05d}.json", states[-1])
                 raw.unlink()
         return states
@@ -128,16 +128,19 @@ class Cleaning:
             found.append(read_json(path))
         return found
 
-    def _cut_long(self, rows: Iterable[Row], notes: list[dict[str, str]]) -> Iterator[Row]:
+    def _cut_long(self, rows: Iterable[Row], tally: Tally, notes: list[dict[str, str]]) -> Iterator[Row]:
         """Cut what the sources could not: pages and books, whose text is known only after the step `html`."""
         limit = self.recipe.clean.max_document_characters
         for row in rows:
+            size = len(row["text"].encode())
+            tally.keep(size, size)
             if row["format"] == "text" or len(row["text"]) <= limit:
                 yield row
                 continue
             part = 0
             for part, text in enumerate(cut([row["text"]], limit)):
                 yield {**row, "id": digest(row["id"], part) if part else row["id"], "text": text}
+            tally.documents_out += part
             notes.append({"source": row["source"], "name": row["url"], "note": f"cut into {part + 1:,} parts"})
 
     # --- duplicates over all shards -----------------------------------------------------------------------------
