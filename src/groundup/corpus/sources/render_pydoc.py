@@ -13,6 +13,7 @@ import os
 import pkgutil
 import pydoc
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -75,9 +76,13 @@ def _scrub(text: str) -> str:
 def render(folder: Path) -> None:
     """Write all pages."""
     pages = Pages()
+    build = os.getppid()
     names = module_names()
     written = []
     for name in names:
+        if os.getppid() != build:  # it was killed: nobody waits for the pages, nobody else clears them away
+            shutil.rmtree(folder)
+            os._exit(1)
         pages.module = name
         try:
             text = pages.page(f"module {name}", pages.document(sys.modules[name], name))
