@@ -100,7 +100,7 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         {
             **asdict(batches.counts), "steps": summary.steps, "passes": round(steps / batches.steps_per_epoch, 3),
             "final_loss": summary.final_loss, "tokens_per_second": summary.tokens_per_second,
-            "share_of_peak": summary.share_of_peak, "held_out_definitions": len(held_out),
+            "share_of_peak": summary.share_of_peak, "training_seconds": summary.seconds, "held_out_definitions": len(held_out),
         }
     )  # fmt: skip
     return stage
