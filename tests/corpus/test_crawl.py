@@ -145,6 +145,15 @@ def test_order_does_not_depend_on_who_answers_first(site: Site, tmp_path: Path) 
     assert archive(tmp_path / "wide") == archive(tmp_path / "narrow")
 
 
+def test_the_digest_is_of_the_pages_not_of_their_dates(site: Site, tmp_path: Path) -> None:
+    site.html("/", "/a")
+    site.html("/a")
+    one, two = (crawl(source(site), tmp_path / date, date=date) for date in (DATE, "2001-02-03T04:05:06Z"))
+    assert one == two and archive(tmp_path / DATE) != archive(tmp_path / "2001-02-03T04:05:06Z")
+    site.html("/a", head="<title>new</title>")
+    assert crawl(source(site), tmp_path / "new", date=DATE)["digest"] != one["digest"]
+
+
 def test_robots(site: Site, tmp_path: Path) -> None:
     site.pages["/robots.txt"] = (200, {"Content-Type": "text/plain"}, b"User-agent: groundup\nDisallow: /private\nAllow: /private/open\n")
     site.html("/", "/private/x", "/private/open", "/free")
@@ -171,14 +180,22 @@ def test_robots_unavailable(site: Site, tmp_path: Path, status: int, allowed: bo
 
 def test_manners(site: Site, tmp_path: Path) -> None:
     """A longer Crawl-delay wins over the recipe's; one connection; our name; no cookies kept."""
-    site.pages["/robots.txt"] = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 0.2\n")
+    site.pages["/robots.txt"] = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 0.4\n")
     site.html("/", "/a", "/b")
     site.pages["/a"] = (200, {"Set-Cookie": "session=1"}, b"<p>a")
     site.html("/b")
     crawl(source(site, delay_seconds=0.05, user_agent="groundup/9 (test)"), tmp_path)
     times = [moment for moment, path in site.asked if path != "/robots.txt"]
-    assert len(times) == 3 and all(later - earlier > 0.19 for earlier, later in zip(times, times[1:], strict=False))
+    assert len(times) == 3 and all(later - earlier > 0.25 for earlier, later in zip(times, times[1:], strict=False))
     assert site.most_at_once == 1 and site.agents == {"groundup/9 (test)"} and site.cookies == [None] * 4
+
+
+def test_no_more_requests_at_once_than_allowed(site: Site, tmp_path: Path) -> None:
+    site.html("/", *(f"/{number}" for number in range(12)))
+    for number in range(12):
+        site.html(f"/{number}", wait=0.03)
+    crawl(source(site, connections_per_host=3), tmp_path)
+    assert site.most_at_once == 3
 
 
 def test_nofollow_and_base(site: Site, tmp_path: Path) -> None:
@@ -226,7 +243,7 @@ def test_limits(site: Site, tmp_path: Path) -> None:
 def test_no_more_pages_are_asked_for_than_wanted(site: Site, tmp_path: Path) -> None:
     site.html("/", *(f"/{number}" for number in range(40)))
     for number in range(40):
-        site.html(f"/{number}")
+        site.html(f"/{number}", wait=0.3 if number == 5 else 0.0)  # the others are committed while it is in flight
     counts = crawl(source(site, max_pages=7, connections_per_host=8), tmp_path)
     assert counts["fetched"] == 7 and counts["addresses_left"] == 34 and len(site.paths) == 8
 
@@ -308,6 +325,15 @@ def test_rebinding_cannot_win(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused):
         asyncio.run(network.connect_tcp("rebind.example", 80))
     assert connected == ["93.184.216.34"]
+
+
+def test_one_private_address_among_several_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lookup(self: object, host: str, port: int, **more: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", (address, port)) for address in ("8.8.8.8", "10.0.0.1")]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", lookup)
+    with pytest.raises(Refused):
+        asyncio.run(GuardedBackend(allow_private=False, connect_to={}).connect_tcp("mixed.example", 80))
 
 
 def test_proxies_of_the_environment_are_not_used(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
