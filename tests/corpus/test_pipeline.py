@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from pyarrow import parquet
 from groundup import recipe as recipes
 from groundup.corpus import pipeline
 from groundup.corpus.collect import collect
+from groundup.corpus.document import Document
 from groundup.corpus.pipeline import clean
 from groundup.corpus.sources import warc
+from groundup.corpus.sources.files import Report
+from groundup.corpus.sources.reading import FileUnit
 from groundup.errors import GroundupError
 from groundup.run import Run, Stage, digest, digest_folder
 
@@ -110,6 +113,24 @@ def test_shards_change_nothing_but_the_parts(tmp_path: Path, source: Path, monke
     many = build(tmp_path / "many", source, duplicates={"paragraphs": True, "lines": True})
     assert len(list(many.final.glob("part-*"))) > 3
     assert rows(one) == rows(many) and funnel(one) == funnel(many)
+
+
+def test_a_file_is_read_once_however_many_shards_it_fills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({"text": f"{n} " * 100}) for n in range(200)]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    taken, read = 0, FileUnit.read
+
+    def counted(self: FileUnit, report: Report) -> Iterator[Document]:
+        nonlocal taken
+        for document in read(self, report):
+            taken += 1
+            yield document
+
+    monkeypatch.setattr(FileUnit, "read", counted)
+    monkeypatch.setattr(pipeline, "SHARD_BYTES", 5_000)
+    stage = build(tmp_path / "run", tmp_path / "x.jsonl", held_out=WHOLE)
+    assert len(list(stage.final.glob("part-*"))) >= 10
+    assert taken == len(lines)
 
 
 def test_done_is_done(tmp_path: Path, source: Path) -> None:

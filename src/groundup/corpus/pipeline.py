@@ -23,7 +23,7 @@ from pyarrow import parquet
 from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.dedup import exact
-from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, cut
+from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
 from groundup.corpus.funnel import SIZED_SCHEMA, Chain, Tally, merge
 from groundup.corpus.sources.files import Report
 from groundup.corpus.sources.reading import Unit, units
@@ -106,12 +106,11 @@ class Cleaning:
         if states and states[-1]["ended"]:
             return states
         todo = units(self.recipe, self.collected)
-        chain = steps(self.recipe.clean)
+        reader, chain = Reader(todo, states[-1] if states else None), steps(self.recipe.clean)
         with progress.bar("clean: documents") as bar:
             while not states or not states[-1]["ended"]:
                 number = len(states)
                 raw = self.shards / f"raw-{number:05d}.parquet"
-                reader = Reader(todo, states[-1] if states else None)
                 bar.advance(engine.write(raw, reader.batches(), SCHEMA))
                 tallies: list[Tally] = []
                 rows = chain.survivors(engine.map_batches([raw], chain, SIZED_SCHEMA), tallies)
@@ -239,24 +238,32 @@ class Cleaning:
 
 
 class Reader:
-    """Reads one shard's worth of documents from the sources, from where the shard before ended."""
+    """Reads documents from the sources, a shard's worth at a time, from where the last finished shard ended.
+
+    A unit stays open from one shard to the next: opened again for each, it would be read from its beginning each time,
+    which takes time quadratic in its length. Only a build that was cut off reads one again, once.
+    """
 
     def __init__(self, todo: list[tuple[str, Unit]], before: dict[str, Any] | None) -> None:
         self._todo = todo
-        state = before or {"unit": 0, "document": 0, "files": 0, "bytes": 0, "documents": 0}
-        self.state: dict[str, Any] = {**state, "ended": False, "skipped": [], "notes": []}
+        self.state: dict[str, Any] = dict(before or {"unit": 0, "document": 0, "files": 0, "bytes": 0, "documents": 0})
+        self._open: tuple[Iterator[Document], Report] | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The documents as batches; `state` is then where to go on and what there is to report."""
+        """The next shard's documents as batches; `state` is then where to go on and what there is to report."""
+        self.state = {**self.state, "ended": False, "skipped": [], "notes": []}
         return batches(self._rows(), SCHEMA)
 
     def _rows(self) -> Iterator[Row]:
         state, size = self.state, 0
         while state["unit"] < len(self._todo):
             source, unit = self._todo[state["unit"]]
-            report = Report()  # of the whole unit, whichever shards it goes to: said once, at its end
-            for document in islice(unit.read(report), state["document"], None):
-                row = document.row()
+            if self._open is None:
+                report = Report()  # of the whole unit, whichever shards it goes to: said once, at its end
+                self._open = islice(unit.read(report), state["document"], None), report
+            documents, report = self._open
+            for document in documents:
+                row: Row = document.row()
                 text_bytes = len(row["text"].encode())
                 size += text_bytes
                 state["document"] += 1
@@ -265,6 +272,7 @@ class Reader:
                 yield row
                 if size >= SHARD_BYTES:
                     return
+            self._open = None
             state["files"] += 1
             state["skipped"] += [{"source": source, "name": name, "reason": reason} for name, reason in report.skipped]
             state["notes"] += [{"source": source, "name": name, "note": note} for name, note in report.notes]
