@@ -185,6 +185,7 @@ def test_a_build_under_way_has_a_page_after_each_stage(finished: Run) -> None:
         assert f"Not finished yet: {', '.join(list(STAGES)[number:])}." in Reader(html).text
         found = figures(finished)
         assert stage not in found["finished_stages"] and found["bits_per_byte"] is None
+        assert list(found["seconds_by_stage"]) == list(STAGES) and found["seconds_by_stage"][stage] is None
     assert figures(finished)["finished_stages"] == []
 
 
@@ -226,6 +227,7 @@ def test_figures_are_what_the_stages_wrote(finished: Run) -> None:
         "training's own clock goes on over a kill, the stage's does not"
     )
     assert found["seconds_total"] == pytest.approx(sum(found["seconds_by_stage"].values()))
+    assert list(found["seconds_by_stage"]) == list(STAGES)
     assert json.loads(json.dumps(found)) == found
     assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in found)
 
@@ -240,6 +242,7 @@ def test_a_step_logged_twice_counts_as_logged_last(finished: Run) -> None:
 
 def test_curves_of_another_key_are_not_mixed_in(finished: Run) -> None:
     finished.log("train", stage="pretrain", key="of another recipe", step=3, loss=99.0)
+    finished.log("train", stage="pretrain", step=5, loss=99.0)
     assert max(Material.of(finished).pretrain.points("loss")[1]) < 10
 
 
@@ -340,6 +343,16 @@ def test_the_quiz_is_told_from_guessing_only_where_it_can_be(finished: Run, scor
     )
     asked = sections.quiz(Material.of(finished))
     assert asked is not None and said in asked["said"]
+
+
+@pytest.mark.parametrize("name", ["questions", "score", "standard_error", "chance", "examples"])
+def test_a_quiz_with_a_missing_part_breaks_nothing(finished: Run, name: str) -> None:
+    (finished.path / "log.jsonl").unlink()
+    asked = {key: value for key, value in results()["quiz"].items() if key != name}
+    write_json(finished.path / "evaluation/results.json", {**results(), "quiz": asked})
+    assert Reader(page.render(finished)).text
+    found = figures(finished)["quiz"]
+    assert set(found) == {"questions", "score", "standard_error", "chance"} and found.get(name) is None
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=200))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from groundup.report.material import Material
+from groundup.report.material import STAGES, Material
 from groundup.run import Run
 
 SCALES = (
@@ -22,7 +22,7 @@ def figures(run: Run) -> dict[str, Any]:
     """All figures of a run. The keys are always the same; what is not finished or not asked for is None.
 
     `share_of_peak` is the training rate's floating-point work as a share of `peak_gflops`, the rate of matrix products
-    measured on the same machine in the same precision. `seconds_by_stage` has the finished stages alone.
+    measured on the same machine in the same precision. `seconds_by_stage` names every stage; an unfinished one is None.
     """
     return of(Material.of(run))
 
@@ -58,7 +58,9 @@ def of(material: Material) -> dict[str, Any]:
         "peak_gflops": plan.get("peak_gflops"),
         "tuning_steps": tune.get("steps"),
         "tuning_final_loss": tune.get("final_loss"),
-        "seconds_by_stage": {stage: round(value, 3) for stage, value in seconds.items()},
+        "seconds_by_stage": {
+            stage: round(seconds[stage], 3) if stage in seconds else None for stage in STAGES
+        },
         "seconds_total": round(sum(seconds.values()), 3) if seconds else None,
         "finished_stages": list(material.stages),
     }

@@ -139,5 +139,5 @@ def _curve(
 
 
 def _last_of_each_step(lines: list[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
-    by_step = {line["step"]: line for line in lines if line.get("key", key) == key}
+    by_step = {line["step"]: line for line in lines if line.get("key") == key}
     return [by_step[step] for step in sorted(by_step)]

@@ -103,7 +103,12 @@ def tiles(figures: dict[str, Any]) -> list[Row]:
         ),
     ]
     if quiz and quiz.get("score") is not None:
-        remark = f"± {100 * quiz['standard_error']:.1f} of {quiz['questions']} questions, chance 25 %"
+        parts = (
+            _with(lambda error: f"± {100 * error:.1f} points", quiz["standard_error"]),
+            _with("{:,} questions", quiz["questions"]),
+            _with(lambda chance: f"chance {words.percent(chance)}", quiz["chance"]),
+        )
+        remark = ", ".join(part for part in parts if part)
         made.insert(1, _tile(quiz["score"], words.percent, "in the quiz", remark))
     return [tile for tile in made if tile]
 
@@ -302,14 +307,16 @@ def bits(figures: dict[str, Any]) -> Row | None:
 def quiz(material: Material) -> Row | None:
     """The quiz with its distance from guessing, in standard errors of a guesser's score."""
     found = material.results.get("quiz")
-    if not found or not found.get("questions"):
+    if not found or not found.get("questions") or found.get("score") is None:
         return None
     chance, score, error = found.get("chance", 0.25), found["score"], found.get("standard_error") or 0.0
-    distance = (score - chance) / math.sqrt(chance * (1 - chance) / found["questions"])
+    spread = math.sqrt(chance * (1 - chance) / found["questions"])
+    distance = (score - chance) / spread
+    guessing = f"Guessing would give {100 * chance:.0f} ± {100 * spread:.1f} %"
     if distance > 2:
-        said = f"That is {distance:.1f} standard errors above guessing: it has learned something about this."
+        said = f"{guessing}; this is {distance:.1f} of those errors above guessing: it has learned something about this."
     elif distance < -2:
-        said = f"That is {-distance:.1f} standard errors below guessing: it is drawn to wrong answers."
+        said = f"{guessing}; this is {-distance:.1f} of those errors below guessing: it is drawn to wrong answers."
     else:
         said = "From this alone it cannot be told from guessing."
     return {
