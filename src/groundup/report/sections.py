@@ -68,8 +68,8 @@ def standing(figures: dict[str, Any]) -> str | None:
     if not ahead:
         return f"Fewer is better: it beats {_listed(beaten)}."
     if not beaten:
-        return f"Fewer is better: it does not beat {_listed(ahead)}."
-    return f"Fewer is better: it beats {_listed(beaten)}, but not {_listed(ahead)}."
+        return f"Fewer is better: it does not beat {_listed(ahead, 'or')}."
+    return f"Fewer is better: it beats {_listed(beaten)}, but not {_listed(ahead, 'or')}."
 
 
 def tiles(figures: dict[str, Any]) -> list[Row]:
@@ -371,6 +371,6 @@ def _with(form: Any, value: Any) -> str | None:
     return None if value is None else form.format(value) if isinstance(form, str) else form(value)
 
 
-def _listed(parts: list[str]) -> str:
+def _listed(parts: list[str], word: str = "and") -> str:
     """a, b and c"""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
