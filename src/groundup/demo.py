@@ -15,7 +15,7 @@ from groundup.errors import GroundupError, RequestError
 from groundup.progress import say
 from groundup.run import Run, read_json
 
-TUNING_SHARE = 0.2  # of the training budget
+TUNING_SHARE = 0.25  # of the training budget
 
 
 def demo(minutes: float, runs: Path, overrides: list[str], *, as_json: bool, logged: Callable[[Run, Callable[[], Any]], Any]) -> None:

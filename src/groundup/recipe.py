@@ -228,13 +228,13 @@ class Dialogue(Strict):
     pages; or paths of JSON-lines files with `messages` or `question` and `answer`, relative ones counted from the
     recipe's folder."""
     minutes: Annotated[float, Field(gt=0)] | None = 1.0
-    """Tuning time the steps are derived from; ignored when `steps` is given (minutes)."""
+    """Tuning time the steps are derived from, at the speed of pretraining; ignored when `steps` is given (minutes)."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps, exactly."""
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
     """Passes over the pairs at most when steps are derived: small sets are learned by heart soon after."""
     learning_rate_share: Annotated[float, Field(gt=0)] = 0.3
-    """Peak as a share of pretraining's peak."""
+    """Peak as a share of pretraining's peak; the demo's small model, which has facts to learn, takes 1."""
     questions: list[str] = []
     """Put to the model before and after tuning; the answers stand in the report."""
 

@@ -48,10 +48,13 @@ def upstream(run: Run, words, steps: int) -> dict[str, Stage]:
 
     planned = {
         "micro_batch": 2, "micro_batches": 2, "learning_rate": 1e-2, "precision": "fp32", "compile": False, "peak_gflops": 1.0,
-        "dialogue": {"steps": steps},
+        "batch_tokens": 4 * CONFIG.context,
     }  # fmt: skip
+    pretrained = finished(run, "pretrain", "checkpoints", base)
+    assert pretrained.manifest is not None
+    pretrained.manifest["counts"]["tokens_per_second"] = steps * 4 * CONFIG.context / 60  # so that a minute makes `steps`
     return {
-        "base": finished(run, "pretrain", "checkpoints", base),
+        "base": pretrained,
         "tokenizer": finished(run, "tokenizer", "tokenizer"),
         "collected": finished(run, "collect", "corpus/collected"),
         "cleaned": finished(run, "clean", "corpus/clean"),

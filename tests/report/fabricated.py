@@ -37,7 +37,7 @@ def plan() -> dict[str, Any]:
         },
         "parameters": 8_093_120, "flops_per_token": 54_393_600.0, "train_tokens": 1_182_604, "steps": 1480, "batch_tokens": 4096,
         "micro_batch": 16, "micro_batches": 1, "learning_rate": 0.0024, "precision": "bf16", "compile": False, "peak_gflops": 398.7,
-        "measured_tokens_per_second": 11241.8, "evaluation_tokens": 60620, "dialogue": {"steps": 160, "exact": False},
+        "measured_tokens_per_second": 11241.8, "evaluation_tokens": 60620,
         "reasons": [
             "bf16: matrix products run at 141 GFLOP/s in fp32 and 399 in bf16",
             "6 layers of width 320, 8.09 M parameters: the largest of the ladder that sees at least 2 tokens a parameter (about 23.7 M tokens)",

@@ -101,8 +101,8 @@ DESCRIBE: dict[Kind, tuple[str, ...]] = {
 def pairs(entries: Sequence[Entry]) -> Iterator[Conversation]:
     """Several questions with answers for each definition, in a fixed order.
 
-    The first way to ask for the description always, one of the others in turn; then the signature and the arguments,
-    where the page gives them.
+    The first way to ask for the description always, one of the others in turn; then by the signature, and for the
+    arguments, where the page gives them.
     """
     for number, entry in enumerate(entries):
         first, *others = DESCRIBE[entry.kind]
@@ -111,7 +111,6 @@ def pairs(entries: Sequence[Entry]) -> Iterator[Conversation]:
         arguments = spoken_arguments(entry.arguments)
         if arguments is not None:
             yield _pair(describe_question(entry.signature), entry.description)
-            yield _pair(f"What is the signature of `{entry.name}`?", f"`{entry.signature}`")
             yield _pair(f"Which arguments does `{entry.name}` take?", f"`{entry.name}` takes {arguments}.")
 
 

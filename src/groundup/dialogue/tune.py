@@ -29,6 +29,7 @@ from groundup.dialogue.template import CHAT_TEMPLATE, Template
 from groundup.errors import GroundupError, RequestError
 from groundup.models.decoder import Decoder
 from groundup.progress import say
+from groundup.recipe import Dialogue
 from groundup.run import Run, Stage, digest, read_json, write_atomic
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
@@ -42,15 +43,15 @@ EVALUATED_ROWS = 8  # of held-out pairs; about 2,000 tokens, a moment beside a t
 def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: Stage, plan: Stage) -> Stage:
     """The dialogue stage (folder `dialogue`): tune the newest checkpoint of `base`.
 
-    Steps, batch and peak learning rate come from plan.json; derived steps stop at `dialogue.max_epochs` passes over the
-    pairs. Raises GroundupError where there is nothing to learn from.
+    Batch and peak learning rate come from plan.json, the steps from the minutes at pretraining's own speed, up to
+    `dialogue.max_epochs` passes over the pairs. Raises GroundupError where there is nothing to learn from.
     """
     recipe = run.recipe
     assert recipe.dialogue is not None, "the recipe has no dialogue section"
     stage = run.stage(
         "tune", "dialogue",
         depends={
-            "dialogue": recipe.dialogue.model_dump(exclude={"questions", "minutes"}),
+            "dialogue": recipe.dialogue.model_dump(exclude={"questions"}),
             "training": recipe.training.model_dump(include={"warmup", "final_share", "betas", "eps", "weight_decay", "clip"}),
             "seed": recipe.seed,
         },
@@ -79,9 +80,7 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         return PackedConversations(template, some, model.config.context, rows, micro_batches, seed=recipe.seed)
 
     batches = pack(pairs, planned["micro_batch"], planned["micro_batches"])
-    steps = planned["dialogue"]["steps"]
-    if recipe.dialogue.steps is None:
-        steps = min(steps, max(1, math.ceil(recipe.dialogue.max_epochs * batches.steps_per_epoch)))
+    steps = recipe.dialogue.steps or _affordable_steps(recipe.dialogue, base, planned["batch_tokens"], batches.steps_per_epoch)
     say(
         f"tune: {len(pairs):,} conversations, {batches.counts.trained_tokens:,} answer tokens, {steps:,} steps "
         f"({steps / batches.steps_per_epoch:.1f} passes)"
@@ -104,6 +103,14 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         }
     )  # fmt: skip
     return stage
+
+
+def _affordable_steps(wish: Dialogue, base: Stage, batch_tokens: int, steps_per_epoch: float) -> int:
+    """Steps that fit into the minutes at the speed pretraining had, within the passes allowed."""
+    assert base.manifest is not None
+    rate = base.manifest["counts"]["tokens_per_second"]
+    within_time = 60 * (wish.minutes or 1.0) * rate / batch_tokens
+    return max(1, math.ceil(min(within_time, wish.max_epochs * steps_per_epoch)))
 
 
 def gather(

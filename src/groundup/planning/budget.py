@@ -58,7 +58,6 @@ def plan(run: Run, tokenizer: Stage, tokens: Stage) -> Stage:
     depends = {
         "model": recipe.model.model_dump(),
         "training": recipe.training.model_dump(exclude={"keep_checkpoints", "checkpoint_seconds"}),
-        "dialogue": recipe.dialogue.model_dump(include={"minutes", "steps"}) if recipe.dialogue else None,
     }
     stage = run.stage("plan", "plan", depends=depends, inputs={"tokenizer": tokenizer.digest, "tokens": tokens.digest})
     if stage.done:
@@ -93,13 +92,12 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         )
     rate = None
     steps = training.steps
-    if steps is None or (recipe.dialogue and recipe.dialogue.steps is None):
+    if steps is None:
         rate = tokens_per_second(config, micro_batch, precision, compiled=bool(compiles))
         notes.because(
             f"measured {rate:,.0f} tokens/s ({100 * rate * training_flops_per_token(config) / peak:.0f} % of {peak / 1e9:,.0f} GFLOP/s)"
         )
-    if steps is None:
-        assert budget_seconds is not None and rate is not None
+        assert budget_seconds is not None
         looking = training.evaluations * EVALUATION_SHARE / 3
         wanted = budget_seconds * rate / (1 + looking)
         most = training.max_epochs * train_tokens
@@ -107,13 +105,6 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         limit = f"{training.max_epochs:g} passes over {train_tokens:,} tokens" if most < wanted else f"{budget_seconds / 60:g} minutes"
         notes.because(f"{steps:,} steps of {batch_tokens:,} tokens: {limit} ({steps * batch_tokens / train_tokens:.1f} passes)")
     peak_rate = training.learning_rate or _learning_rate(config, notes)
-    dialogue = None
-    if recipe.dialogue:
-        tuning_steps = recipe.dialogue.steps
-        if tuning_steps is None:
-            assert rate is not None
-            tuning_steps = max(10, round(60 * (recipe.dialogue.minutes or 1.0) * rate / batch_tokens))
-        dialogue = {"steps": tuning_steps, "exact": recipe.dialogue.steps is not None}
     return {
         "machine": machine,
         "model": config.model_dump(),
@@ -130,7 +121,6 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         "peak_gflops": peak / 1e9,
         "measured_tokens_per_second": None if rate is None else round(rate, 1),
         "evaluation_tokens": max(4096, int(EVALUATION_SHARE * steps * batch_tokens)),
-        "dialogue": dialogue,
         "reasons": notes.reasons,
     }
 
