@@ -108,7 +108,7 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
 def _affordable_steps(wish: Dialogue, base: Stage, batch_tokens: int, steps_per_epoch: float) -> int:
     """Steps that fit into the minutes at the speed pretraining had, within the passes allowed."""
     assert base.manifest is not None
-    rate = base.manifest["counts"]["tokens_per_second"]
+    rate = float(base.manifest["counts"]["tokens_per_second"])
     within_time = 60 * (wish.minutes or 1.0) * rate / batch_tokens
     return max(1, math.ceil(min(within_time, wish.max_epochs * steps_per_epoch)))
 
