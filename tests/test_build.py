@@ -205,3 +205,21 @@ def test_bad_files_are_listed_and_harm_nothing(library: Path, tmp_path: Path) ->
     listed = {entry["name"]: json.dumps(entry) for entry in [*funnel["skipped"], *funnel["notes"]]}
     for name in ("cut.jsonl.gz", "empty.txt", "binary.txt", "latin.txt", "line.txt", "broken.txt", "secret.txt"):
         assert any(name in key for key in listed), f"{name} is not in the funnel: {sorted(listed)}"
+
+
+def test_a_full_disk_is_named_and_loses_nothing(library: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        arguments = ("pretrain", "recipe.yaml", *SMALL, "model.width=128", "--runs", str(disk))
+        full = groundup(*arguments, cwd=library)
+        assert full.returncode == 1 and "the disk is full" in full.stderr and "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        done = groundup(*arguments, cwd=library)
+        assert done.returncode == 0, done.stderr
+        assert "tokenizer:" not in done.stderr, "what was finished before is not done again"
+        assert not [path for path in (disk / "small").rglob(".*") if path.name != ".lock"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

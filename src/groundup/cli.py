@@ -72,16 +72,31 @@ def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path
 
 
 def logged(run: Run, work: Any) -> Any:
-    """Run a build; what ends it goes to the run's log with its traceback."""
+    """Run a build; what ends it goes to the run's log with its traceback, and to the caller as one line."""
     try:
         return work()
     except Stopped as stop:
         run.log("stopped", reason=str(stop))
         raise
-    except Exception as error:
-        if not (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            run.log("failed", error=str(error), traceback=traceback.format_exc())
+    except GroundupError as error:
+        run.log("failed", error=str(error), traceback=traceback.format_exc())
         raise
+    except Exception as error:
+        if disk_full(error):
+            raise GroundupError(
+                "the disk is full", where=str(run.path), do="Nothing finished is lost: free some space and run the same command again."
+            ) from None
+        run.log("failed", error=repr(error), traceback=traceback.format_exc())
+        raise GroundupError(
+            f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}", where=str(run.path),
+            do="Finished work is kept; the traceback is in log.jsonl. Please report it.",
+        ) from error  # fmt: skip
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether this is, or came from, a full disk; not every library says it by the error's number."""
+    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return said or "No space left on device" in str(error) or "disk is full" in str(error)
 
 
 @app.command()
@@ -195,11 +210,6 @@ def main() -> None:
         say(f"error: {error}")
         code = error.exit_code
     except typer.Abort:
-        code = 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        say(f"error: {error.filename or 'the run folder'}: disk full. Nothing finished is lost: free some space and run the same command again.")
         code = 1
     except Exception as error:
         # typer's own usage errors (click underneath) carry an exit code and their own words
