@@ -85,7 +85,7 @@ def main() -> None:
         for build, targets in enumerate(rounds):
             folder = Path(base) / f"killed-{build}"
             for stage in targets:
-                hits.append(kill_in(folder, stage, draw.uniform(0, 0.6) * took[stage]))
+                hits.append(kill_in(folder, stage, draw.uniform(0, 0.5) * took[stage]))
                 print(f"build {build}: killed in {hits[-1]}", file=sys.stderr)
             finish(folder)
             found = contents(folder / "demo")
