@@ -83,6 +83,15 @@ def read_json(path: Path) -> Any:
         raise GroundupError("not valid JSON", where=str(path), do="It was damaged from outside; remove its folder and build again.") from None
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that a cut on the way leaves nothing under its name; `Run.open` clears what is left."""
+    doomed = folder.with_name(f".{folder.name.lstrip('.')}.old")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 class Stage:
     """One step of a build. Write into `work`, then call `finish`; `done` says that nothing is left to do."""
 
@@ -175,11 +184,7 @@ class Stage:
             number = sum(1 for _ in place.iterdir())
             folder.rename(place / f"{self.final.name}-{number:03d}")
         else:
-            doomed = folder.with_name(f".{folder.name.lstrip('.')}.old")
-            if doomed.exists():
-                shutil.rmtree(doomed)
-            folder.rename(doomed)
-            shutil.rmtree(doomed)
+            remove_folder(folder)
 
 
 class Run:

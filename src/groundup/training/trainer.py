@@ -25,7 +25,7 @@ from groundup.models.decoder import Decoder
 from groundup.models.flops import training_flops_per_token
 from groundup.progress import bar, say
 from groundup.recipe import Training
-from groundup.run import Stage
+from groundup.run import Stage, remove_folder
 from groundup.training import checkpoint, guards
 from groundup.training.objectives import Batch, Forward, Objective
 from groundup.training.optimizers import adamw
@@ -239,11 +239,7 @@ def _prune(folder: Path, milestone: int, settings: Settings, *, finished: bool =
         kept += [step for step, _ in steps][-2:]  # two, so that a damaged newest one has one before it
     for step, path in steps:
         if step not in kept:
-            doomed = path.with_name(f".{path.name}.old")
-            path.rename(doomed)
-            for file in doomed.iterdir():
-                file.unlink()
-            doomed.rmdir()
+            remove_folder(path)
 
 
 def _seconds_before(events: list[dict[str, Any]], start: int) -> float:
