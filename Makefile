@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 MINUTES ?= 10
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint peers clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("groundup needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -26,5 +26,9 @@ lint: $(STAMP)  ## style, types, the import rule
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+peers:  ## the peers that pip can install, for benchmarks/; never among the project's dependencies
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-peers/bin/python -m pip install -q torch==2.13.0 transformers litgpt numpy
+
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-peers runs .mypy_cache .ruff_cache .pytest_cache

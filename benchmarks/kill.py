@@ -61,7 +61,8 @@ def kill_in(folder: Path, stage: str, wait: float) -> str:
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name not in NOT_COMPARED}
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in NOT_COMPARED and "tensorboard" not in path.parts]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
 def main() -> None:

@@ -73,7 +73,8 @@ def finished(library: Path) -> tuple[Path, dict[str, Any], float]:
 def contents(run: Path) -> dict[str, bytes]:
     """Every file of a finished run whose content may not depend on how it came about."""
     left = ("manifest.json", "log.jsonl", ".lock", "report.html", "plan.json")
-    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file() and path.name not in left}
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.name not in left and path.parts[-3] != "tensorboard"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
 def test_a_folder_becomes_a_model_with_a_report(finished: tuple[Path, dict[str, Any], float]) -> None:

@@ -24,11 +24,12 @@ from groundup.report.figures import figures
 from groundup.report.page import write as write_report
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.documents import texts
-from groundup.tokens.loader import Loader
+from groundup.tokens.loader import BatchPhase, Loader
 from groundup.tokens.shards import TokenShards, TokenSplit, encode
 from groundup.tokens.tokenizer import Tokenizer, train_tokenizer
 from groundup.training import checkpoint
-from groundup.training.objectives import next_token
+from groundup.training.objectives import NextToken
+from groundup.training.optimizers import OptimizerSettings
 from groundup.training.trainer import Settings, train
 
 STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "report")
@@ -55,11 +56,19 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     return figures(run)
 
 
+def plan_only(run: Run) -> dict[str, Any]:
+    """Build up to the plan; returns what plan.json holds."""
+    cleaned = clean(run, collect(run))
+    tokenizer = train_tokenizer(run, cleaned)
+    found: dict[str, Any] = read_json(plan(run, tokenizer, encode(run, cleaned, tokenizer)).final / "plan.json")
+    return found
+
+
 def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage:
     """The pretraining stage (folder `checkpoints`)."""
     recipe = run.recipe
     depends = {
-        "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds"}),
+        "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds", "track"}),
         "keep_checkpoints": recipe.training.keep_checkpoints,
         "seed": recipe.seed,
     }
@@ -71,19 +80,22 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     config = ModelConfig.model_validate(settled["model"])
     data = TokenShards(shards.final)
     held_out = data.split("held-out")
-    loader = Loader(data.split("train"), config.context, settled["micro_batch"], settled["micro_batches"], recipe.seed)
+    phases = [BatchPhase(**phase) for phase in settled["phases"]]
+    loader = Loader(data.split("train"), phases, recipe.seed)
     settings = Settings.of(
-        recipe.training, steps=settled["steps"], learning_rate=settled["learning_rate"], precision=settled["precision"],
-        compile=settled["compile"], seed=recipe.seed,
+        recipe.training, steps=settled["steps"], optimizer=OptimizerSettings(**settled["optimizer"]), precision=settled["precision"],
+        compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
     )  # fmt: skip
 
     def look(model: Decoder, step: int) -> dict[str, Any]:
         quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
         return {"bits_per_byte": round(quick, 5)}
 
+    objective = NextToken(recipe.training.label_smoothing, recipe.training.z_loss)
     summary = train(
-        build_model(config, seed=recipe.seed), next_token, loader, settings, stage=stage, title="pretrain",
-        tokenizer=Tokenizer.load(tokenizer.final).digest, peak_flops=1e9 * settled["peak_gflops"], evaluate=look,
+        build_model(config, seed=recipe.seed), objective, loader, settings, stage=stage, title="pretrain",
+        tokenizer=Tokenizer.load(tokenizer.final).digest, peak_flops=1e9 * settled["peak_gflops"],
+        bytes_per_token=data.split("train").bytes_per_token, evaluate=look,
     )  # fmt: skip
     counts = asdict(summary)
     del counts["checkpoint"], counts["seconds"]

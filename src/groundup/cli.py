@@ -121,6 +121,32 @@ _stage_command("evaluate", "Up to the evaluation.")
 
 
 @app.command()
+def plan(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
+    schedule: Annotated[bool, typer.Option("--schedule", help="Draw the learning rate over the run; builds nothing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --schedule: write the drawing to this file (.png, .svg, .pdf).")] = None,
+) -> None:  # fmt: skip
+    """The settings of a run before it starts: model, batch and steps with their reasons (builds up to the tokens)."""
+    chosen = read_recipe(recipe, overrides, name)
+    if schedule:
+        from groundup.planning import drawing
+
+        found = drawing.course(chosen.training)
+        if out is not None:
+            drawing.draw(found, out)
+        print(json.dumps({**found, "picture": str(out) if out else None}) if as_json else drawing.as_text(found))
+        return
+    from groundup.build import plan_only
+
+    run = Run.open(runs / chosen.name, chosen)
+    try:
+        planned = logged(run, lambda: plan_only(run))
+    finally:
+        run.close()
+    print(json.dumps(planned) if as_json else "\n".join(planned["reasons"]))
+
+
+@app.command()
 def demo(
     minutes: Annotated[float, typer.Option(help="Training budget on 2 cores, tuning included (minutes).")] = 10.0,
     runs: Runs = Path("runs"), as_json: Json = False, overrides: Overrides = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from groundup.models.config import ModelConfig
 from groundup.run import Run, Stage, digest_folder, write_json
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint, trainer
-from groundup.training.optimizers import adamw
+from groundup.training.optimizers import OptimizerSettings, optimizers
 
 PAIRS = {f"What is {name}?": answer for name, answer in zip("abcdefghij", ["red", "blue", "ten", "öl", "x+y", "no", "yes", "tree", "sea", "moon"], strict=True)}
 CONFIG = ModelConfig(vocabulary=263, context=40, layers=2, width=32, heads=2, kv_heads=2, feedforward=64)
@@ -43,11 +44,11 @@ def open_run(path: Path, pairs: Path, **dialogue: object) -> Run:
 def upstream(run: Run, words, steps: int) -> dict[str, Stage]:
     def base(work: Path) -> None:
         model = build(CONFIG, seed=0)
-        optimizer = adamw(model, learning_rate=0.1, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+        optimizer = optimizers(model, OptimizerSettings(learning_rate=0.1, weight_decay=0.0))
         checkpoint.save(work, 7, model, CONFIG, optimizer, {"tokenizer": words.digest})
 
     planned = {
-        "micro_batch": 2, "micro_batches": 2, "learning_rate": 1e-2, "precision": "fp32", "compile": False, "peak_gflops": 1.0,
+        "micro_batch": 2, "micro_batches": 2, "optimizer": asdict(OptimizerSettings(learning_rate=1e-2)), "precision": "fp32", "compile": False, "peak_gflops": 1.0,
         "batch_tokens": 4 * CONFIG.context,
     }  # fmt: skip
     pretrained = finished(run, "pretrain", "checkpoints", base)
@@ -104,7 +105,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_files(tmp_path: Path, pairs: Path,
     whole = open_run(tmp_path / "whole", pairs, steps=12)
     expected = tune(whole, **upstream(whole, words, 12))
     parts = open_run(tmp_path / "parts", pairs, steps=12)
-    real, calls = trainer._step, [0]
+    real, calls = trainer._Run._step, [0]
 
     def dies(*arguments):
         calls[0] += 1
@@ -112,7 +113,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_files(tmp_path: Path, pairs: Path,
             raise Stopped("killed")
         return real(*arguments)
 
-    monkeypatch.setattr(trainer, "_step", dies)
+    monkeypatch.setattr(trainer._Run, "_step", dies)
     with pytest.raises(Stopped):
         tune(parts, **upstream(parts, words, 12))
     stage = tune(parts, **upstream(parts, words, 12))

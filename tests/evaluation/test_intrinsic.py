@@ -146,7 +146,7 @@ def test_the_quick_figure_of_everything_is_the_exact_one(tiny) -> None:
 
 
 def test_the_model_is_left_as_it_was(tiny) -> None:
-    model = build(tiny.model_copy(update={"dropout": 0.5}), seed=3)
+    model = build(tiny.model_copy(update={"residual_dropout": 0.5}), seed=3)
     split = random_split(tiny.vocabulary, [40])
     for training in (True, False):
         model.train(training)

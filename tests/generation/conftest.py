@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from groundup.models.build import build
-from groundup.models.config import ModelConfig
+from groundup.models.config import FAMILIES, ModelConfig
 from groundup.models.decoder import Decoder
 from groundup.tokens.tokenizer import Tokenizer, bytes_only
 
@@ -16,12 +16,17 @@ def words() -> Tokenizer:
     return Tokenizer(bytes_only())
 
 
-@pytest.fixture
-def model() -> Decoder:
+@pytest.fixture(params=["llama", "fast"])
+def model(request: pytest.FixtureRequest) -> Decoder:
     config = ModelConfig(
         vocabulary=270, context=48, layers=2, width=32, heads=4, kv_heads=2, feedforward=64, init_std=0.2
     )
-    return build(config, seed=0).eval()
+    if request.param == "llama":
+        return build(config, seed=0).eval()
+    fast = config.model_copy(update={**FAMILIES["fast"], "family": "fast", "ngram_rows": (500, 300), "zero_output": False})
+    model = build(fast, seed=0).eval()
+    torch.nn.init.normal_(model.embedding.weight, generator=torch.Generator().manual_seed(1))
+    return model
 
 
 class Scripted(Decoder):

@@ -11,6 +11,7 @@ from groundup import recipe as recipes
 from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig
 from groundup.planning import budget, hardware
+from groundup.training.optimizers import OptimizerSettings
 
 MACHINE = {"cores": 2, "memory_gib": 24.0, "fp32_gflops": 150.0, "bf16_gflops": 5.0, "compiler": "g++"}
 FIXED = {"model": {"layers": 2, "width": 64, "heads": 2, "context": 64}, "training": {"steps": 100, "batch_tokens": 512}}
@@ -20,7 +21,7 @@ FIXED = {"model": {"layers": 2, "width": 64, "heads": 2, "context": 64}, "traini
 def _measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose training steps reach 60 % of its peak, always."""
 
-    def rate(config: ModelConfig, rows: int, precision: str, *, compiled: bool) -> float:
+    def rate(config: ModelConfig, *arguments: object, **options: object) -> float:
         return 0.6 * 150e9 / budget.training_flops_per_token(config)
 
     monkeypatch.setattr(budget, "tokens_per_second", rate)
@@ -74,7 +75,7 @@ def test_bf16_only_where_it_was_measured_faster() -> None:
 
 
 def test_compile_only_where_it_pays_and_can() -> None:
-    assert not derived(training={"minutes": 10})["compile"]
+    assert not derived(training={"minutes": 4})["compile"]
     assert derived(training={"minutes": 100})["compile"]
     assert not derived(training={"minutes": 100}, machine={**MACHINE, "compiler": None})["compile"]
     assert derived(training={"minutes": 1, "compile": True})["compile"]
@@ -101,4 +102,62 @@ def test_the_probe_measures_something_plausible() -> None:
 
 def test_a_real_step_is_timed(monkeypatch: pytest.MonkeyPatch, tiny: ModelConfig) -> None:
     monkeypatch.undo()
-    assert budget.tokens_per_second(tiny, 2, "fp32", compiled=False) > 10
+    assert budget.tokens_per_second(tiny, 2, 16, 1, "fp32", OptimizerSettings(), compiles=False) > 10
+
+
+def test_each_family_is_what_the_recipe_and_the_family_say() -> None:
+    plain = derived(training={"steps": 5})["model"]
+    assert (plain["family"], plain["activation"], plain["tied"], plain["ngram_rows"]) == ("llama", "swiglu", True, ())
+    fast = derived(model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
+    assert (fast["activation"], fast["tied"], fast["qk_norm"], fast["feedforward"]) == ("relu2", False, True, 512)
+    assert fast["ngram_rows"] == (262_144, 262_144)
+    letters = derived(vocabulary=72, model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
+    assert letters["ngram_rows"] == (72 * 72, 131_072, 131_072, 131_072)
+    changed = derived(model={"family": "fast", "softcap": 5, "tied": True, "ngram_rows": [100], "dropout": 0.1}, training={"steps": 5})["model"]
+    assert (changed["softcap"], changed["tied"], changed["ngram_rows"]) == (5, True, (100,))
+    assert changed["embedding_dropout"] == changed["attention_dropout"] == changed["residual_dropout"] == 0.1
+
+
+def test_phases_share_the_tokens_and_each_step_is_what_was_asked() -> None:
+    phases = [{"until": 0.25, "batch_tokens": 512, "context": 16}, {"until": 1.0, "batch_tokens": 1024}]
+    plan = derived(model={"context": 64}, training={"minutes": 1, "phases": phases})
+    first, second = plan["phases"]
+    assert (first["context"], first["rows"] * first["micro_batches"]) == (16, 32)
+    assert (second["context"], second["rows"] * second["micro_batches"]) == (64, 16)
+    assert first["steps"] * 512 / plan["tokens"] == pytest.approx(0.25, abs=0.01)
+    assert plan["steps"] == first["steps"] + second["steps"]
+    with pytest.raises(RequestError, match="no divisor of the model's 64"):
+        derived(model={"context": 64}, training={"steps": 5, "phases": [{"until": 1.0, "context": 24}]})
+    with pytest.raises(RequestError, match=r"phases end at .*must rise and the last one end at 1"):
+        derived(training={"phases": [{"until": 0.5}, {"until": 0.4}]})
+
+
+def test_the_largest_batch_is_found_by_trying(monkeypatch: pytest.MonkeyPatch, tiny: ModelConfig) -> None:
+    """A machine whose memory takes up to 16 rows: the try that would not fit is not made."""
+    tried: list[int] = []
+    taken = [0]
+
+    class Usage:
+        @property
+        def ru_maxrss(self) -> int:
+            return taken[0]
+
+    def batch(config: ModelConfig, rows: int, context: int) -> dict[str, torch.Tensor]:
+        tried.append(rows)
+        taken[0] += rows * 1024  # 1 MiB a row
+        return real(config, rows, context)
+
+    real = budget._random_batch
+    monkeypatch.setattr(budget, "_random_batch", batch)
+    monkeypatch.setattr(budget.resource, "getrusage", lambda who: Usage())
+    monkeypatch.setattr(budget.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 30 * 2**20}))
+    assert budget.most_rows(tiny, "fp32") == 16
+    assert tried == [1, 2, 4, 8, 16]  # 16 takes twice the 8 MiB of the last, within 70 % of 30; 32 would not fit
+
+
+def test_auto_fills_a_step_with_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "most_rows", lambda config, precision: 32)
+    plan = derived(model={"context": 64}, training={"steps": 5, "batch_tokens": "auto"})
+    assert (plan["batch_tokens"], plan["micro_batch"], plan["micro_batches"]) == (2048, 32, 1)
+    plan = derived(model={"context": 64}, training={"steps": 5, "batch_tokens": 8192, "micro_batch": "auto"})
+    assert (plan["micro_batch"], plan["micro_batches"]) == (32, 4)

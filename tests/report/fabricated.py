@@ -33,10 +33,10 @@ def plan() -> dict[str, Any]:
         "machine": {"processor": "x86_64", "cores": 2, "memory_gib": 15.6, "fp32_gflops": 141.3, "bf16_gflops": 398.7, "compiler": "g++"},
         "model": {
             "family": "llama", "vocabulary": 2048, "context": 256, "layers": 6, "width": 320, "heads": 5, "kv_heads": 5, "feedforward": 864,
-            "tied": True, "dropout": 0.0, "rope_base": 10000.0, "norm_eps": 1e-5, "init_std": 0.02,
+            "tied": True, "residual_dropout": 0.0, "rope_base": 10000.0, "norm_eps": 1e-5, "init_std": 0.02,
         },
         "parameters": 8_093_120, "flops_per_token": 54_393_600.0, "train_tokens": 1_182_604, "steps": 1480, "batch_tokens": 4096,
-        "micro_batch": 16, "micro_batches": 1, "learning_rate": 0.0024, "precision": "bf16", "compile": False, "peak_gflops": 398.7,
+        "micro_batch": 16, "micro_batches": 1, "optimizer": {"name": "adamw", "learning_rate": 0.0024}, "precision": "bf16", "compile": False, "peak_gflops": 398.7,
         "measured_tokens_per_second": 11241.8, "evaluation_tokens": 60620,
         "reasons": [
             "bf16: matrix products run at 141 GFLOP/s in fp32 and 399 in bf16",

@@ -186,6 +186,10 @@ class PackedConversations:
         """Optimizer steps that see each row once."""
         return len(self._bins) / (self.rows * self.micro_batches)
 
+    def parts(self, step: int) -> int:
+        """Micro-batches a step is cut into."""
+        return self.micro_batches
+
     def __call__(self, step: int, micro: int) -> dict[str, Tensor]:
         """The batch of (step, micro): tokens, targets, weights, positions, segments, each (B, T)."""
         first = (step * self.micro_batches + micro) * self.rows

@@ -16,7 +16,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from groundup.recipe import Dialogue
 from groundup.run import Run, Stage, digest, read_json, write_atomic
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
-from groundup.training.objectives import next_token
+from groundup.training.objectives import NextToken, next_token
+from groundup.training.optimizers import OptimizerSettings
 from groundup.training.trainer import Settings, train
 
 REFERENCE_PAGES = "reference-pages"
@@ -52,7 +53,7 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         "tune", "dialogue",
         depends={
             "dialogue": recipe.dialogue.model_dump(exclude={"questions"}),
-            "training": recipe.training.model_dump(include={"warmup", "final_share", "betas", "eps", "weight_decay", "clip"}),
+            "training": recipe.training.model_dump(exclude={"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track"}),
             "seed": recipe.seed,
         },
         inputs={
@@ -85,13 +86,14 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         f"tune: {len(pairs):,} conversations, {batches.counts.trained_tokens:,} answer tokens, {steps:,} steps "
         f"({steps / batches.steps_per_epoch:.1f} passes)"
     )
+    peaks, share = OptimizerSettings(**planned["optimizer"]), recipe.dialogue.learning_rate_share
+    optimizer = replace(peaks, learning_rate=share * peaks.learning_rate, matrix_learning_rate=share * peaks.matrix_learning_rate)
     settings = Settings.of(
-        recipe.training, steps=steps, learning_rate=planned["learning_rate"] * recipe.dialogue.learning_rate_share,
-        precision=planned["precision"], compile=planned["compile"], seed=recipe.seed,
-    )  # fmt: skip
+        recipe.training, steps=steps, optimizer=optimizer, precision=planned["precision"], compile=planned["compile"], seed=recipe.seed,
+    )
     unseen = list(itertools.islice(reference_pages.pairs(held_out), 200))
     summary = train(
-        model, next_token, batches, settings, stage=stage, title="tune", tokenizer=words.digest,
+        model, NextToken(recipe.training.label_smoothing, recipe.training.z_loss), batches, settings, stage=stage, title="tune", tokenizer=words.digest,
         peak_flops=1e9 * planned["peak_gflops"], fresh=False,
         evaluate=_answer_loss(pack(unseen, EVALUATED_ROWS, 1)) if unseen else None,
     )  # fmt: skip

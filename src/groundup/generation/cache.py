@@ -36,6 +36,7 @@ class KVCache:
         self._start_B = torch.tensor(list(starts), device=device)
         self._padded = any(starts)
         self._new = 0
+        self._tokens: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -57,6 +58,12 @@ class KVCache:
         values_BGCH[:, :, begin:end] = v_BGTH
         return keys_BGCH[:, :, :end], values_BGCH[:, :, :end]
 
+    def earlier(self, tokens_BT: Tensor) -> Tensor:
+        """Store the new tokens and return all before them, (B, S - T), padding included; for n-gram embeddings."""
+        before = self._tokens
+        self._tokens = tokens_BT if before is None else torch.cat((before, tokens_BT), dim=1)
+        return tokens_BT[:, :0] if before is None else before
+
     def mask(self) -> Tensor | None:
         """Which columns each expected query sees, bool (B, 1, T, S); None where plain causal attention says the same.
 
@@ -75,3 +82,4 @@ class KVCache:
         index = torch.tensor(list(rows), device=self._start_B.device)
         self._kv = [kv.index_select(1, index) for kv in self._kv]
         self._start_B = self._start_B.index_select(0, index)
+        self._tokens = None if self._tokens is None else self._tokens.index_select(0, index)

@@ -2,20 +2,13 @@
 
 Counting rule of PaLM (Chowdhery et al. 2022, appendix B): 6 N per token, N the parameters of matrix products, plus
 12 L K H T for attention, a multiply and an add counted as two, masked-out positions counted like the others. The
-embedding is a look-up and costs nothing; the head is a product and counts, tied or not.
+embeddings are look-ups and cost nothing; the head is a product and counts, tied or not.
 """
 
 from __future__ import annotations
 
-from groundup.models.build import parameters
+from groundup.models.build import matmul_parameters
 from groundup.models.config import ModelConfig
-
-
-def matmul_parameters(config: ModelConfig) -> int:
-    """Parameters that a token meets in a matrix product: all but the norms, the embedding counted as head."""
-    norms = (2 * config.layers + 1) * config.width
-    embedding = 0 if config.tied else config.vocabulary * config.width
-    return parameters(config) - norms - embedding
 
 
 def training_flops_per_token(config: ModelConfig, context: int | None = None) -> float:

@@ -5,24 +5,30 @@ It is derived once and kept in the run folder, so that a resumed build goes on w
 
 from __future__ import annotations
 
+import math
+import resource
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import psutil
 import torch
 from pydantic import ValidationError
 
 from groundup.errors import GroundupError, RequestError
-from groundup.models.build import build, parameters
-from groundup.models.config import ModelConfig, default_feedforward
-from groundup.models.flops import matmul_parameters, training_flops_per_token
+from groundup.models.build import build, matmul_parameters, parameters
+from groundup.models.config import FAMILIES, ModelConfig, default_feedforward
+from groundup.models.flops import training_flops_per_token
 from groundup.planning import hardware
 from groundup.progress import say
-from groundup.recipe import Recipe
+from groundup.recipe import Phase, Recipe, Training
 from groundup.run import Run, Stage, read_json, write_json
+from groundup.tokens.loader import BatchPhase
+from groundup.training.memory import keep_freed_memory
 from groundup.training.objectives import next_token
-from groundup.training.optimizers import adamw
-from groundup.training.precision import Precision, autocast
+from groundup.training.optimizers import OptimizerSettings, optimizers
+from groundup.training.precision import Precision, autocast, compiled
 
 # (layers, width, heads): depth grows with width; heads of 32 in the smallest, of 64 from width 192 on
 LADDER = (
@@ -33,8 +39,32 @@ LADDER = (
 # each) 1.97; at 2.4e13 the larger stood at 1.53: docs/measurements.md. nanochat measured 10.5 at larger scale.
 TOKENS_PER_PARAMETER = 4.0
 SUSTAINED_SHARE = 0.6  # of the matrix-product peak that a small model's training step reaches; only to choose a size
-COMPILE_PAYS_AFTER_SECONDS = 20 * 60  # compiling cost 44 s and gave 11 % on 2 cores; worth it from about 7 minutes on
+COMPILE_PAYS_AFTER_SECONDS = 5 * 60  # compiling 2 layers cost 18 s and gave 14 % on 2 cores: even after 2 minutes
+MEMORY_SHARE = 0.7  # of what is free, for one forward and backward pass
+MOST_TOKENS = 262_144  # in one forward pass; nothing is gained beyond
 EVALUATION_SHARE = 0.01  # of the run's tokens, read at each look at the held-out text (forward only, a third of the cost)
+# peak learning rates by the model's width. AdamW's: size trials in docs/measurements.md; Lion's a fifth (Chen et al.
+# 2023 advise 3 to 10 times less); Adafactor's is relative to the weights; SGD's is for a loss summed over a batch once
+RATES: dict[str, Callable[[int], float]] = {
+    "adamw": lambda width: min(6e-3, 3e-3 * 256 / width),
+    "adam": lambda width: min(6e-3, 3e-3 * 256 / width),
+    "muon": lambda width: 3e-3 * (256 / width) ** 0.5,
+    "lion": lambda width: min(1.2e-3, 6e-4 * 256 / width),
+    "adafactor": lambda width: 1e-2,
+    "sgd": lambda width: 0.1,
+}  # fmt: skip
+PARTS = {
+    "tied", "activation", "norm", "qk_norm", "softcap", "shortcut", "value_embeddings", "zero_output", "ngram_rows",
+}  # fmt: skip
+
+
+def ngram_rows(vocabulary: int, width: int) -> tuple[int, ...]:
+    """Tables of the fast family: of characters all pairs and up to five in a row, of word pieces two and three in a row;
+    each as many rows as 2^24 (characters) or 2^25 numbers hold, a power of two. Tried in docs/measurements.md."""
+    pairs = vocabulary**2
+    if pairs <= 65_536:
+        return (pairs, *[2 ** int(math.log2(2**24 / width))] * 3)
+    return (2 ** int(math.log2(2**25 / width)),) * 2
 
 
 @dataclass
@@ -82,8 +112,10 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
             f"the training text has {train_tokens:,} tokens, shorter than one context of {config.context}", where="plan",
             do="Add text, or set model.context lower.",
         )
-    batch_tokens, micro_batch = _batch(recipe, config, train_tokens, notes)
-    estimate = budget_seconds or (training.steps or 0) * batch_tokens * training_flops_per_token(config) / (SUSTAINED_SHARE * peak)
+    optimizer = _optimizer(training, config, notes)
+    shapes = _batches(recipe, config, train_tokens, precision, notes)
+    mean_tokens = 1 / sum(share / (rows * parts * context) for share, context, rows, parts in shapes)
+    estimate = budget_seconds or (training.steps or 0) * mean_tokens * training_flops_per_token(config) / (SUSTAINED_SHARE * peak)
     compiles = training.compile
     if compiles == "auto":
         compiles = machine["compiler"] is not None and estimate >= COMPILE_PAYS_AFTER_SECONDS
@@ -91,9 +123,17 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
             f"torch.compile {'on' if compiles else 'off'}: about {estimate / 60:.1f} minutes of training, it pays from {COMPILE_PAYS_AFTER_SECONDS // 60}"
         )
     rate = None
-    steps = training.steps
-    if steps is None:
-        rate = tokens_per_second(config, micro_batch, precision, compiled=bool(compiles))
+    if training.steps is not None:
+        total = training.steps * mean_tokens
+    else:
+        # seconds a token, over the phases by their shares
+        slow = [
+            share / tokens_per_second(
+                config, rows, context, parts, precision, optimizer, compiles=bool(compiles), seconds=min(6.0, 0.02 * (budget_seconds or 0)),
+            )
+            for share, context, rows, parts in shapes
+        ]
+        rate = 1 / sum(slow)
         notes.because(
             f"measured {rate:,.0f} tokens/s ({100 * rate * training_flops_per_token(config) / peak:.0f} % of {peak / 1e9:,.0f} GFLOP/s)"
         )
@@ -101,10 +141,17 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         looking = training.evaluations * EVALUATION_SHARE / 3
         wanted = budget_seconds * rate / (1 + looking)
         most = training.max_epochs * train_tokens
-        steps = max(10, round(min(wanted, most) / batch_tokens))
-        limit = f"{training.max_epochs:g} passes over {train_tokens:,} tokens" if most < wanted else f"{budget_seconds / 60:g} minutes"
-        notes.because(f"{steps:,} steps of {batch_tokens:,} tokens: {limit} ({steps * batch_tokens / train_tokens:.1f} passes)")
-    peak_rate = training.learning_rate or _learning_rate(config, notes)
+        total = min(wanted, most)
+    phases = [
+        BatchPhase(max(1, round(share * total / (context * rows * parts))), context, rows, parts) for share, context, rows, parts in shapes
+    ]
+    if training.steps is not None and len(phases) == 1:
+        phases = [BatchPhase(training.steps, *shapes[0][1:])]
+    steps = sum(phase.steps for phase in phases)
+    tokens = sum(phase.steps * phase.tokens for phase in phases)
+    if training.steps is None:
+        limit = f"{training.max_epochs:g} passes over {train_tokens:,} tokens" if most < wanted else f"{(budget_seconds or 0) / 60:g} minutes"
+        notes.because(f"{steps:,} steps, {tokens:,} tokens: {limit} ({tokens / train_tokens:.1f} passes)")
     return {
         "machine": machine,
         "model": config.model_dump(),
@@ -112,15 +159,17 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         "flops_per_token": training_flops_per_token(config),
         "train_tokens": train_tokens,
         "steps": steps,
-        "batch_tokens": batch_tokens,
-        "micro_batch": micro_batch,
-        "micro_batches": batch_tokens // (micro_batch * config.context),
-        "learning_rate": peak_rate,
+        "tokens": tokens,
+        "phases": [asdict(phase) for phase in phases],
+        "batch_tokens": phases[-1].tokens,
+        "micro_batch": phases[-1].rows,
+        "micro_batches": phases[-1].micro_batches,
+        "optimizer": asdict(optimizer),
         "precision": precision,
         "compile": bool(compiles),
         "peak_gflops": peak / 1e9,
         "measured_tokens_per_second": None if rate is None else round(rate, 1),
-        "evaluation_tokens": max(4096, int(EVALUATION_SHARE * steps * batch_tokens)),
+        "evaluation_tokens": max(4096, int(EVALUATION_SHARE * tokens)),
         "reasons": notes.reasons,
     }
 
@@ -145,10 +194,16 @@ def _shape(
         width = asked.width or width
         heads = asked.heads or (heads if width == rung[1] else max(1, width // 64))
         context = asked.context or (256 if width < 512 else 512 if width < 768 else 1024)
+        parts = {**FAMILIES[asked.family], **asked.model_dump(include=PARTS, exclude_none=True)}
+        if asked.family == "fast":
+            parts.setdefault("ngram_rows", ngram_rows(vocabulary, width))
+        drop = asked.dropout
         return ModelConfig(
-            vocabulary=vocabulary, context=context, layers=asked.layers or layers, width=width, heads=heads,
-            kv_heads=asked.kv_heads or heads, feedforward=asked.feedforward or default_feedforward(width), tied=asked.tied,
-            dropout=asked.dropout, rope_base=asked.rope_base, init_std=asked.init_std,
+            family=asked.family, vocabulary=vocabulary, context=context, layers=asked.layers or layers, width=width, heads=heads,
+            kv_heads=asked.kv_heads or heads,
+            feedforward=asked.feedforward or default_feedforward(width, parts.get("activation", "swiglu")),
+            embedding_dropout=drop.embedding, attention_dropout=drop.attention, residual_dropout=drop.residual,
+            dropout_by_depth=drop.by_depth, rope_base=asked.rope_base, init_std=asked.init_std, **parts,
         )  # fmt: skip
 
     try:
@@ -164,7 +219,8 @@ def _shape(
         """Tokens the budget lets this rung see."""
         if budget_seconds is None:
             assert recipe.training.steps is not None
-            return float(recipe.training.steps * (recipe.training.batch_tokens or _default_batch(rung)))
+            asked_tokens = recipe.training.batch_tokens
+            return float(recipe.training.steps * (asked_tokens if isinstance(asked_tokens, int) else _default_batch(rung)))
         return min(most, SUSTAINED_SHARE * peak * budget_seconds / training_flops_per_token(rung))
 
     fitting = [rung for rung in rungs if seen(rung) >= TOKENS_PER_PARAMETER * matmul_parameters(rung)]
@@ -181,57 +237,128 @@ def _default_batch(config: ModelConfig) -> int:
     return 2048 if config.width < 512 else 16_384 if config.width < 768 else 131_072
 
 
-def _batch(recipe: Recipe, config: ModelConfig, train_tokens: int, notes: Derivation) -> tuple[int, int]:
-    """(tokens a step, rows a forward pass); a step is a whole number of micro-batches, never silently another size."""
+def _batches(
+    recipe: Recipe, config: ModelConfig, train_tokens: int, precision: Precision, notes: Derivation
+) -> list[tuple[float, int, int, int]]:
+    """(share of the tokens, context, rows a forward pass, micro-batches) of each phase.
+
+    A step is a whole number of micro-batches, never silently another size.
+    """
     training = recipe.training
-    tokens = training.batch_tokens or min(_default_batch(config), max(config.context, train_tokens // 20))
-    rows = max(1, tokens // config.context)
-    if training.batch_tokens and training.batch_tokens % config.context:
-        raise RequestError(
-            f"batch_tokens {training.batch_tokens} is no multiple of the context {config.context}", where="training",
-            do=f"Set it to {rows * config.context} or {(rows + 1) * config.context}.",
-        )
-    micro = training.micro_batch or max(row for row in range(1, rows + 1) if rows % row == 0 and (row * config.context <= 16_384 or row == 1))
-    if rows % micro:
-        raise RequestError(
-            f"{rows} rows a step do not divide into micro-batches of {micro}", where="training.micro_batch",
-            do=f"Set it to a divisor of {rows}.",
-        )
-    notes.because(f"a step sees {rows * config.context:,} tokens: {rows // micro} x {micro} rows of {config.context}")
-    return rows * config.context, micro
+    fits = 0
+    if "auto" in (training.batch_tokens, training.micro_batch):
+        fits = most_rows(config, precision)
+        notes.because(f"the most that fit: {fits} rows of {config.context} tokens in one forward pass")
+    if training.batch_tokens == "auto":
+        default = fits * config.context
+    else:
+        default = training.batch_tokens or min(_default_batch(config), max(config.context, train_tokens // 20))
+    shapes: list[tuple[float, int, int, int]] = []
+    begin = 0.0
+    for number, phase in enumerate(training.phases or [Phase(until=1.0)]):
+        tokens, context = phase.batch_tokens or default, phase.context or config.context
+        where = f"training.phases.{number}" if training.phases else "training"
+        if config.context % context:
+            raise RequestError(f"a phase's context of {context} is no divisor of the model's {config.context}", where=where, do="Set it to one.")
+        windows = max(1, tokens // config.context)
+        if (phase.batch_tokens or training.batch_tokens) and tokens % config.context:
+            raise RequestError(
+                f"batch_tokens {tokens} is no multiple of the context {config.context}", where=where,
+                do=f"Set it to {windows * config.context} or {(windows + 1) * config.context}.",
+            )
+        rows = windows * config.context // context
+        least = config.context // context  # a forward pass reads whole windows
+        if isinstance(training.micro_batch, int):
+            micro = training.micro_batch
+        else:
+            limit = max(1, fits * config.context // context) if fits else max(1, 16_384 // context)
+            micro = max((row for row in range(1, rows + 1) if rows % row == 0 and row % least == 0 and row <= limit), default=least)
+        if rows % micro or micro % least:
+            raise RequestError(
+                f"{rows} rows a step do not divide into micro-batches of {micro}", where="training.micro_batch",
+                do=f"Set it to a divisor of {rows}" + (f" that is a multiple of {least}." if least > 1 else "."),
+            )
+        notes.because(f"a step sees {rows * context:,} tokens: {rows // micro} x {micro} rows of {context}")
+        shapes.append((phase.until - begin, context, micro, rows // micro))
+        begin = phase.until
+    return shapes
 
 
-def _learning_rate(config: ModelConfig, notes: Derivation) -> float:
-    """Peak of AdamW: falls with the width, as the step of a matrix's entries should (muP, Yang et al. 2022)."""
-    rate = round(min(6e-3, 3e-3 * 256 / config.width), 6)
-    notes.because(f"peak learning rate {rate:g} at width {config.width}")
-    return rate
+def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> OptimizerSettings:
+    """The optimizer with its peak rates, falling with the width as the step of a matrix's entries should (muP, Yang et
+    al. 2022)."""
+    rate = training.learning_rate or round(RATES[training.optimizer](config.width), 6)
+    normalised = config.embedding_norm and not config.tied
+    factor = training.embedding_factor or (30.0 if normalised and training.optimizer in ("adamw", "adam", "muon", "lion") else 1.0)
+    both = f", {training.matrix_learning_rate:g} for matrices" if training.optimizer == "muon" else ""
+    notes.because(f"{training.optimizer} with a peak learning rate of {rate:g}{both} at width {config.width}")
+    return OptimizerSettings(
+        name=training.optimizer, learning_rate=rate, matrix_learning_rate=training.matrix_learning_rate, embedding_factor=factor,
+        betas=training.betas, eps=training.eps, momentum=training.momentum, weight_decay=training.weight_decay,
+    )  # fmt: skip
 
 
-def tokens_per_second(config: ModelConfig, rows: int, precision: Precision, *, compiled: bool) -> float:
-    """Tokens a second of real training steps on random tokens: the median of a few after warming up."""
-    model = build(config, seed=0)
-    forward = torch.compile(model) if compiled else model
-    optimizer = adamw(model, learning_rate=0.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+def _random_batch(config: ModelConfig, rows: int, context: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(config.vocabulary, (rows, config.context), generator=generator)
-    batch = {
+    tokens = torch.randint(config.vocabulary, (rows, context), generator=generator)
+    return {
         "tokens": tokens, "targets": tokens.roll(-1, 1), "weights": torch.ones(tokens.shape),
-        "positions": torch.arange(config.context).expand_as(tokens), "segments": torch.zeros_like(tokens),
+        "positions": torch.arange(context).expand_as(tokens), "segments": torch.zeros_like(tokens),
     }  # fmt: skip
+
+
+def tokens_per_second(
+    config: ModelConfig, rows: int, context: int, parts: int, precision: Precision, settings: OptimizerSettings, *, compiles: bool,
+    seconds: float = 6.0,
+) -> float:
+    """Tokens a second of real training steps on random tokens: the median of a few after warming up."""
+    keep_freed_memory()
+    model = build(config, seed=0)
+    if compiles:
+        compiled(model)
+    optimizer = optimizers(model, settings)
+    batch = _random_batch(config, rows, context)
     times: list[float] = []
-    end = time.perf_counter() + 6.0
+    updates: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 20):
         began = time.perf_counter()
         with autocast(precision):
-            sums = next_token(forward, batch)
+            sums = next_token(model, batch)
         sums.loss_sum.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - began)
-        if len(times) == 2 and compiled:
-            end = time.perf_counter() + 6.0
-    later = sorted(times[1:])
-    return tokens.numel() / later[len(later) // 2]
+        optimizer.step(0.0)
+        model.zero_grad(set_to_none=True)
+        updates.append(time.perf_counter() - began - times[-1])
+        if len(times) == 2 and compiles:
+            end = time.perf_counter() + seconds
+    median = len(times[1:]) // 2
+    return parts * rows * context / (parts * sorted(times[1:])[median] + sorted(updates[1:])[median])
 
 
+def most_rows(config: ModelConfig, precision: Precision) -> int:
+    """The most rows, a power of two, of which one forward and backward pass fits into memory; found by trying.
+
+    Each try takes twice the rows of the last, and only if the memory that the last one took says it fits. Raises
+    GroundupError where not even one row fits.
+    """
+    model = build(config, seed=0)
+    rows, taken = 1, 0
+    while True:
+        free = psutil.virtual_memory().available
+        if (rows > 1 and 2 * taken > MEMORY_SHARE * free) or rows * config.context > MOST_TOKENS:
+            return rows // 2
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            with autocast(precision):
+                sums = next_token(model, _random_batch(config, rows, config.context))
+            sums.loss_sum.backward()  # type: ignore[no-untyped-call]
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            if rows == 1:
+                raise GroundupError("not even one row fits into memory", where="plan", do="Set a smaller model or context.") from None
+            return rows // 2
+        model.zero_grad(set_to_none=True)
+        taken = max(2 * taken, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+        rows *= 2

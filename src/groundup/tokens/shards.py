@@ -53,6 +53,11 @@ class TokenSplit:
     digest: str
     """Of the token file."""
 
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text a token stands for, on average."""
+        return float(self.byte_counts.sum()) / max(1, len(self.tokens))
+
     def document(self, number: int) -> NDArray:
         """Tokens of one document, without its <|end_of_text|>."""
         end = self.starts[number + 1] if number + 1 < len(self.starts) else len(self.tokens)

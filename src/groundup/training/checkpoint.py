@@ -1,10 +1,11 @@
 """Checkpoints: a folder of safetensors and JSON, written whole or not at all, checked when read.
 
     step-0000120/
-      model.safetensors       parameters by name
-      optimizer.safetensors   first and second moments by parameter name
+      model.safetensors       parameters (and a batch norm's running statistics) by name
+      average.safetensors     the running average of the weights, where there is one: what is evaluated and used
+      optimizer.safetensors   the optimizer's state by parameter name
       config.json             ModelConfig
-      state.json              step, what it belongs to, BLAKE2b of each file above
+      state.json              step, what it belongs to, the spike guard's window, BLAKE2b of each file above
 
 Nothing in it depends on the clock or the machine, so equal runs end in equal files. There is no random state to
 keep: the trainer seeds every step by its number.
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from groundup.errors import GroundupError
 from groundup.models.build import build
@@ -30,22 +31,30 @@ from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
 from groundup.progress import say
 from groundup.run import read_json, sync_folder, write_atomic, write_json
+from groundup.training.optimizers import Optimizers
 
 FILES = ("model.safetensors", "optimizer.safetensors", "config.json")
+AVERAGE = "average.safetensors"
 NAME = re.compile(r"step-(\d{7,})")
 
 
-def save(folder: Path, step: int, model: nn.Module, config: ModelConfig, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+def save(
+    folder: Path, step: int, model: nn.Module, config: ModelConfig, optimizer: Optimizers, state: dict[str, Any],
+    average: dict[str, Tensor] | None = None,
+) -> Path:  # fmt: skip
     """Write `folder/step-NNNNNNN` through a temporary folder and a rename."""
     final = folder / f"step-{step:07d}"
     work = folder / f".step-{step:07d}.tmp"
     if work.exists():
         shutil.rmtree(work)
     work.mkdir(parents=True)
-    _save_tensors(dict(model.named_parameters()), work / "model.safetensors")
-    _save_tensors(_moments(model, optimizer), work / "optimizer.safetensors")
+    _save_tensors(model.state_dict(), work / "model.safetensors")
+    _save_tensors(_optimizer_state(model, optimizer), work / "optimizer.safetensors")
+    if average:
+        _save_tensors(average, work / AVERAGE)
     write_atomic(work / "config.json", config.model_dump_json(indent=1) + "\n")
-    write_json(work / "state.json", {**state, "step": step, "files": {name: _digest(work / name) for name in FILES}})
+    names = [*FILES, *([AVERAGE] if average else [])]
+    write_json(work / "state.json", {**state, "step": step, "files": {name: _digest(work / name) for name in names}})
     sync_folder(work)
     if final.exists():
         shutil.rmtree(final)
@@ -75,8 +84,10 @@ def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:
         expected = read_json(path / "state.json")["files"]
-        for name in FILES:
-            if _digest(path / name) != expected[name]:
+        if missing := set(FILES) - set(expected):
+            return f"no digest of {', '.join(sorted(missing))}"
+        for name, known in expected.items():
+            if _digest(path / name) != known:
                 return f"{name} does not match its digest"
     except (OSError, GroundupError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
@@ -97,6 +108,7 @@ def load_model(path: Path, tokenizer_digest: str | None = None) -> Decoder:
     check_tokenizer(path, tokenizer_digest)
     model = build(ModelConfig.model_validate_json((path / "config.json").read_text(encoding="utf-8")))
     load_parameters(path, model)
+    use(load_average(path), model)
     return model.eval()
 
 
@@ -110,39 +122,51 @@ def check_tokenizer(path: Path, tokenizer_digest: str | None) -> None:
 
 
 def load_parameters(path: Path, model: nn.Module) -> None:
-    """Fill a model's parameters from a checkpoint."""
-    tensors = _load_tensors(path / "model.safetensors")
-    parameters = dict(model.named_parameters())
-    if {name: p.shape for name, p in parameters.items()} != {name: t.shape for name, t in tensors.items()}:
+    """Fill a model's parameters (and buffers that are kept) from a checkpoint."""
+    tensors, own = _load_tensors(path / "model.safetensors"), model.state_dict()
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in tensors.items()}:
         raise GroundupError("the weights do not fit the model", where=str(path), do="config.json belongs to other weights.")
+    model.load_state_dict(tensors)
+
+
+def load_average(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint by name; empty where none are kept."""
+    return _load_tensors(path / AVERAGE) if (path / AVERAGE).exists() else {}
+
+
+def use(weights: dict[str, Tensor], model: nn.Module) -> None:
+    """Put the named weights into a model."""
+    own = dict(model.named_parameters())
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+        for name, value in weights.items():
+            own[name].copy_(value)
 
 
-def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Fill an optimizer's moments from a checkpoint."""
+def load_optimizer(path: Path, model: nn.Module, optimizer: Optimizers) -> None:
+    """Fill an optimizer's state from a checkpoint."""
     tensors = _load_tensors(path / "optimizer.safetensors")
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition(":")
+        states.setdefault(name, {})[kind] = value
     for name, parameter in model.named_parameters():
-        prefix = f"{name}:"
-        optimizer.state[parameter] = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+        if name in states:
+            optimizer.set_state(parameter, states[name])
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_state(model: nn.Module, optimizer: Optimizers) -> dict[str, Tensor]:
     return {
-        f"{name}:{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        f"{name}:{key}": value for name, parameter in model.named_parameters() for key, value in optimizer.state_of(parameter).items()
     }
 
 
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().contiguous() for name, tensor in sorted(tensors.items())}, path)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,12 +1,19 @@
-"""What stops a run before it wastes time: each cause has its own sentence."""
+"""What saves a run from bad data and bad settings: each cause has its own sentence."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from typing import Any
 
 from groundup.errors import GroundupError
 
 FIRST_LOSS_SLACK = 1.0  # nats; a sensible initialisation starts within a few hundredths of ln(vocabulary)
+WINDOW = 128  # steps; of OLMo-core's SkipStepAdamW, as is the rule that half of it must be there
+LEAST_SPREAD = 0.01  # of the mean: a loss that hardly moves has no sigmas to speak of
+MOST_SKIPPED = 10  # steps in a row, then it is no spike
+TREND = 64  # steps averaged to see where the loss goes
+CLIMBED, DIVERGED = 0.5, 1.0  # nats above the lowest average: no checkpoint is written; the run ends
 
 
 def check_first_loss(loss: float, vocabulary: int) -> None:
@@ -19,16 +26,6 @@ def check_first_loss(loss: float, vocabulary: int) -> None:
         )
 
 
-def check_finite(loss: float, gradient_norm: float, step: int, rows: str) -> None:
-    """A loss or gradient that is not a number ends the run; the last checkpoint is from before it."""
-    for name, value in (("loss", loss), ("gradient norm", gradient_norm)):
-        if not math.isfinite(value):
-            raise GroundupError(
-                f"the {name} is {value}", where=f"step {step}, {rows}",
-                do="The last good checkpoint is kept. Lower training.learning_rate or training.clip, and start again.",
-            )
-
-
 def check_weights(weight_sum: float, step: int) -> None:
     """A batch with nothing to learn from would divide by zero and teach nothing."""
     if weight_sum <= 0:
@@ -36,3 +33,80 @@ def check_weights(weight_sum: float, step: int) -> None:
             "every target is masked: the batch has no token to learn from", where=f"step {step}",
             do="Look at the data: answers may be empty or cut off by the context.",
         )
+
+
+class SpikeGuard:
+    """Judges each step before its update.
+
+    A step is skipped when its loss or gradient norm is no number, or lies more than `sigmas` standard deviations above
+    the mean of the last 128 steps that were not (the rule of OLMo-core's SkipStepAdamW; from 64 steps on). Skipping
+    ten in a row, or a mean of 64 losses one nat above the lowest such mean, is no spike but divergence: it ends the run.
+    """
+
+    def __init__(self, sigmas: float | None) -> None:
+        self.sigmas = sigmas
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._norms: deque[float] = deque(maxlen=WINDOW)
+        self._in_a_row = 0
+        self._lowest = math.inf
+        self.skipped = 0
+        """Steps skipped so far."""
+
+    def reason_to_skip(self, loss: float, norm: float, step: int) -> str | None:
+        """Why this step must not be taken, or None; then it counts as taken. Raises GroundupError on divergence."""
+        reason = self._judge("loss", loss, self._losses) or self._judge("gradient norm", norm, self._norms)
+        if reason is not None:
+            self.skipped += 1
+            self._in_a_row += 1
+            if self._in_a_row >= MOST_SKIPPED:
+                raise _diverged(f"{MOST_SKIPPED} steps in a row were skipped, the last because {reason}", step)
+            return reason
+        self._in_a_row = 0
+        self._losses.append(loss)
+        self._norms.append(norm)
+        if len(self._losses) >= TREND:
+            self._lowest = min(self._lowest, self._trend())
+            if self._trend() > self._lowest + DIVERGED:
+                raise _diverged(f"the loss rose from {self._lowest:.3f} to {self._trend():.3f} (means of {TREND} steps)", step)
+        return None
+
+    @property
+    def climbing(self) -> bool:
+        """Whether the loss stands so far above its lowest that a checkpoint is not worth keeping."""
+        return len(self._losses) >= TREND and self._trend() > self._lowest + CLIMBED
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint: plain JSON."""
+        return {
+            "losses": list(self._losses), "norms": list(self._norms), "in_a_row": self._in_a_row, "skipped": self.skipped,
+            "lowest": None if math.isinf(self._lowest) else self._lowest,
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self._losses.extend(state["losses"])
+        self._norms.extend(state["norms"])
+        self._in_a_row, self.skipped = state["in_a_row"], state["skipped"]
+        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
+
+    def _trend(self) -> float:
+        return sum(list(self._losses)[-TREND:]) / TREND
+
+    def _judge(self, name: str, value: float, window: deque[float]) -> str | None:
+        if not math.isfinite(value):
+            return f"the {name} is {value}"
+        if self.sigmas is None or len(window) < WINDOW // 2:
+            return None
+        mean = sum(window) / len(window)
+        sigma = math.sqrt(sum((one - mean) ** 2 for one in window) / (len(window) - 1))
+        limit = mean + self.sigmas * max(sigma, LEAST_SPREAD * abs(mean))
+        if value > limit:
+            return f"the {name} {value:.3f} is above {limit:.3f}, {self.sigmas:g} standard deviations over the last {len(window)} steps"
+        return None
+
+
+def _diverged(what: str, step: int) -> GroundupError:
+    return GroundupError(
+        f"training diverges: {what}", where=f"step {step}",
+        do="The last good checkpoint is kept. Lower training.learning_rate (with muon: matrix_learning_rate) or raise training.warmup.",
+    )

@@ -1,11 +1,15 @@
-"""Which number format a forward pass runs in."""
+"""How a model's arithmetic is carried out: number format and compilation."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Literal
 
 import torch
+
+from groundup.models.decoder import Decoder
 
 Precision = Literal["fp32", "bf16"]
 
@@ -15,3 +19,10 @@ def autocast(precision: Precision, device_type: str = "cpu") -> AbstractContextM
     if precision == "bf16":
         return torch.autocast(device_type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def compiled(model: Decoder) -> None:
+    """Compile the model's layers in place; what the compiler made is kept between runs in the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup" / "inductor"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    model.stack = torch.compile(model.stack)  # type: ignore[method-assign]

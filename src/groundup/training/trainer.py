@@ -1,8 +1,8 @@
 """The one training loop: any objective, exact resume, hard to kill.
 
-A step adds up the gradients of its micro-batches' summed losses and divides once by the summed weights, so the
-update is the same however a batch is cut. Batches are a pure function of the step, and the random state is seeded by
-the step, so a run that goes on from a checkpoint computes the very bits it would have computed.
+A step adds up the gradients of its micro-batches' summed losses, on one process or many, and divides once by the summed
+weights, so the update is the same however a batch is cut. Batches are a pure function of the step, and the random
+state is seeded by the step, so a run that goes on from a checkpoint computes the very bits it would have computed.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from groundup.errors import Stopped
 from groundup.models.decoder import Decoder
 from groundup.models.flops import training_flops_per_token
-from groundup.progress import bar, say
+from groundup.progress import say
 from groundup.recipe import Training
 from groundup.run import Stage, remove_folder
 from groundup.training import checkpoint, guards
-from groundup.training.objectives import Batch, Forward, Objective
-from groundup.training.optimizers import adamw
-from groundup.training.precision import Precision, autocast
-from groundup.training.schedules import cosine
+from groundup.training.memory import keep_freed_memory
+from groundup.training.objectives import Batch, Objective
+from groundup.training.optimizers import OptimizerSettings, optimizers
+from groundup.training.parallel import World
+from groundup.training.precision import Precision, autocast, compiled
+from groundup.training.progress import Log, Watch
+from groundup.training.schedules import Schedule
 
 
 class Batches(Protocol):
     """Where batches come from: a pure function of the step and the micro-batch."""
 
-    @property
-    def micro_batches(self) -> int:
+    def parts(self, step: int) -> int:
         """Micro-batches a step is cut into."""
         ...
 
@@ -51,31 +54,46 @@ class Settings:
     """Everything resolved that the loop needs; kept in each checkpoint for the reader."""
 
     steps: int
-    learning_rate: float
-    warmup_steps: int
-    final_share: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    clip: float
-    precision: Precision
-    compile: bool
-    evaluations: int
-    keep_checkpoints: int
-    checkpoint_seconds: float
     seed: int
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: Schedule = field(default_factory=Schedule)
+    phases: tuple[tuple[int, int], ...] = ()
+    """(steps, tokens a step) of each phase, so that schedules follow the tokens; empty: all steps weigh the same."""
+    clip: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    ema: float = 0.0
+    early_stopping: int | None = None
+    spike_sigmas: float | None = 6.0
+    precision: Precision = "fp32"
+    compile: bool = False
+    evaluations: int = 10
+    keep_checkpoints: int = 2
+    checkpoint_seconds: float = 15.0
+    track: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, training: Training, *, steps: int, learning_rate: float, precision: Precision, compile: bool, seed: int
-    ) -> Settings:
+        cls, training: Training, *, steps: int, optimizer: OptimizerSettings, precision: Precision, compile: bool, seed: int,
+        phases: tuple[tuple[int, int], ...] = (),
+    ) -> Settings:  # fmt: skip
         """Fill in what a recipe's training section says beside what was derived."""
         return cls(
-            steps=steps, learning_rate=learning_rate, warmup_steps=math.ceil(training.warmup * steps),
-            final_share=training.final_share, betas=training.betas, eps=training.eps, weight_decay=training.weight_decay,
-            clip=training.clip, precision=precision, compile=compile, evaluations=training.evaluations,
-            keep_checkpoints=training.keep_checkpoints, checkpoint_seconds=training.checkpoint_seconds, seed=seed,
+            steps=steps, seed=seed, optimizer=optimizer, schedule=Schedule.of(training), phases=phases, clip=training.clip, l1=training.l1,
+            l2=training.l2, ema=training.ema, early_stopping=training.early_stopping, spike_sigmas=training.spike_sigmas,
+            precision=precision, compile=compile, evaluations=training.evaluations, keep_checkpoints=training.keep_checkpoints,
+            checkpoint_seconds=training.checkpoint_seconds, track=tuple(training.track),
         )  # fmt: skip
+
+    def progress(self, step: int) -> float:
+        """Share of the run that is behind before `step`, by tokens."""
+        if not self.phases:
+            return step / self.steps
+        done, left = 0, step
+        for steps, tokens in self.phases:
+            done += min(left, steps) * tokens
+            left -= min(left, steps)
+        return done / sum(steps * tokens for steps, tokens in self.phases)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class Summary:
     tokens_per_second: float
     share_of_peak: float | None
     final_loss: float
+    skipped_steps: int
     checkpoint: Path
 
 
@@ -104,147 +123,290 @@ def train(
     title: str,
     tokenizer: str,
     peak_flops: float | None = None,
+    bytes_per_token: float | None = None,
     evaluate: Evaluate | None = None,
     fresh: bool = True,
 ) -> Summary:
     """Train `model` in place for `settings.steps`, going on from the newest checkpoint in `stage.work` if there is one.
 
     `tokenizer`: its digest, kept in every checkpoint; `peak_flops`: the machine's measured matrix-product rate (FLOP/s);
-    `evaluate(model, step)`: figures to log, called after the step's checkpoint is safe; `fresh`: the model knows nothing
-    yet, so its first loss must be near ln(vocabulary).
+    `bytes_per_token`: to show the loss in bits per byte; `evaluate(model, step)`: figures to log, called after the
+    step's checkpoint is safe, the first of them watched by early stopping (smaller is better); `fresh`: the model knows
+    nothing yet, so its first loss must be near ln(vocabulary).
 
+    In several processes (torch.distributed initialised) they share the micro-batches; the first one writes and logs.
     Raises Stopped after SIGTERM or Ctrl-C, everything saved; GroundupError from the guards.
     """
-    run = stage.run
-    optimizer = adamw(model, learning_rate=settings.learning_rate, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
-    start = 0
-    if (path := checkpoint.newest(stage.work)) is not None:
-        checkpoint.load_parameters(path, model)
-        checkpoint.load_optimizer(path, model, optimizer)
-        start = checkpoint.read_state(path)["step"]
-        if start:
-            say(f"{title}: going on from step {start:,} of {settings.steps:,}")
-    seconds = _seconds_before(run.events("train", stage.key), start)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    forward = torch.compile(model) if settings.compile else model
-    flops_per_token = training_flops_per_token(model.config)
-    milestone = math.ceil(settings.steps / 10)
-    between_evaluations = math.ceil(settings.steps / settings.evaluations) if settings.evaluations else 0
-    between_logs = math.ceil(settings.steps / 1000)
-    state = {"title": title, "tokenizer": tokenizer, "settings": asdict(settings)}
-
-    def save(step: int) -> float:
-        """Write a checkpoint; return the seconds it took."""
-        before = time.monotonic()
-        checkpoint.save(stage.work, step, model, model.config, optimizer, state)
-        _prune(stage.work, milestone, settings)
-        return time.monotonic() - before
-
-    def look(step: int) -> None:
-        """Measure and log, with the model left as it was."""
-        if evaluate is not None:
-            model.eval()
-            run.log("evaluation", stage=title, key=stage.key, step=step, **evaluate(model, step))
-            model.train()
-
-    if evaluate is not None and between_evaluations and start and start % between_evaluations == 0:
-        logged = {event["step"] for event in run.events("evaluation", stage.key)}
-        if start not in logged:  # cut off between a checkpoint and its evaluation
-            look(start)
-    model.train()
-    loss, done_tokens, counted = math.nan, 0, 0.0
-    last_save, save_cost = time.monotonic(), 0.0
-    with _stop_flag() as stop, bar(title, settings.steps) as progress:
-        progress.advance(start)
-        for step in range(start, settings.steps):
-            began = time.monotonic()
-            learning_rate = settings.learning_rate * cosine(step, settings.steps, settings.warmup_steps, settings.final_share)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            torch.manual_seed(settings.seed * 1_000_003 + step)
-            loss, norm, tokens = _step(forward, objective, batches, step, settings, parameters, optimizer)
-            if step == 0 and fresh:
-                guards.check_first_loss(loss, model.config.vocabulary)
-            elapsed = time.monotonic() - began
-            seconds += elapsed
-            if step > start or settings.steps - start == 1:  # the first step after a start warms up caches and kernels
-                done_tokens, counted = done_tokens + tokens, counted + elapsed
-            rate = done_tokens / counted if counted else tokens / elapsed
-            if step % between_logs == 0 or step + 1 == settings.steps:
-                run.log(
-                    "train", stage=title, key=stage.key, step=step + 1, loss=round(loss, 5), learning_rate=learning_rate,
-                    gradient_norm=round(norm, 4), tokens=tokens, tokens_per_second=round(tokens / elapsed, 1), seconds=round(seconds, 3),
-                )  # fmt: skip
-            progress.advance()
-            progress.note(f"loss {loss:.3f}  {rate:,.0f} tokens/s")
-            finished = step + 1
-            due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
-            looks = between_evaluations and finished % between_evaluations == 0
-            if finished == settings.steps or finished % milestone == 0 or due or looks or stop.is_set():
-                save_cost = save(finished)
-                last_save = time.monotonic()
-            if looks or (finished == settings.steps and settings.evaluations):
-                look(finished)
-            if stop.is_set() and finished < settings.steps:
-                raise Stopped(f"{title}: stopped and saved at step {finished:,} of {settings.steps:,}")
-    if start == settings.steps:
-        loss = next((event["loss"] for event in reversed(run.events("train", stage.key))), math.nan)
-    _prune(stage.work, milestone, settings, finished=True)
-    rows = run.events("train", stage.key)
-    rate = _median([event["tokens_per_second"] for event in rows])
-    tokens_total = settings.steps * (rows[-1]["tokens"] if rows else 0)
-    share = rate * flops_per_token / peak_flops if peak_flops else None
-    last = checkpoint.newest(stage.work)
-    assert last is not None
-    return Summary(settings.steps, tokens_total, round(seconds, 3), rate, share, loss, stage.final / last.name)
+    return _Run(model, objective, batches, settings, stage, title, tokenizer, peak_flops, bytes_per_token, evaluate, fresh).run()
 
 
-def _step(
-    forward: Forward,
-    objective: Objective,
-    batches: Batches,
-    step: int,
-    settings: Settings,
-    parameters: list[torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> tuple[float, float, int]:
-    """One optimizer step. Returns the mean loss (nats), the gradient's norm before clipping, and the tokens seen."""
-    loss_sum, weight_sum, tokens = 0.0, 0.0, 0
-    for micro in range(batches.micro_batches):
-        batch = batches(step, micro)
-        with autocast(settings.precision):
-            sums = objective(forward, batch)
-        sums.loss_sum.backward()  # type: ignore[no-untyped-call]
-        micro_loss = float(sums.loss_sum.detach())
-        guards.check_finite(micro_loss, 0.0, step, f"micro-batch {micro}")
-        loss_sum, weight_sum = loss_sum + micro_loss, weight_sum + float(sums.weight_sum)
-        tokens += batch["tokens"].numel()
-    guards.check_weights(weight_sum, step)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients)) / weight_sum
-    guards.check_finite(loss_sum / weight_sum, norm, step, "all micro-batches")
-    # one pass over the gradients divides by the weights and clips
-    torch._foreach_mul_(gradients, min(1.0, settings.clip / (norm + 1e-12)) / weight_sum)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss_sum / weight_sum, norm, tokens
+@dataclass
+class _Run:
+    """The state of one training run."""
 
+    model: Decoder
+    objective: Objective
+    batches: Batches
+    settings: Settings
+    stage: Stage
+    title: str
+    tokenizer: str
+    peak_flops: float | None
+    bytes_per_token: float | None
+    evaluate: Evaluate | None
+    fresh: bool
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The running average of the weights, where settings.ema is on."""
 
-def _prune(folder: Path, milestone: int, settings: Settings, *, finished: bool = False) -> None:
-    """Keep the last checkpoints at milestones and the newest of all; at the end milestones alone (so that two equal
-    runs leave equal folders, whenever the clock asked for a checkpoint)."""
-    steps = checkpoint.all_steps(folder)
-    kept = [step for step, _ in steps if step % milestone == 0 or step == settings.steps][-settings.keep_checkpoints :]
-    if not finished:
-        kept += [step for step, _ in steps][-2:]  # two, so that a damaged newest one has one before it
-    for step, path in steps:
-        if step not in kept:
-            remove_folder(path)
+    def __post_init__(self) -> None:
+        keep_freed_memory()
+        settings = self.settings
+        self.world = World.present()
+        self.guard = guards.SpikeGuard(settings.spike_sigmas)
+        self.optimizer = optimizers(self.model, settings.optimizer)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.matrices = [parameter for parameter in self.parameters if parameter.ndim >= 2]
+        self.milestone = math.ceil(settings.steps / 10)
+        self.between_looks = math.ceil(settings.steps / settings.evaluations) if settings.evaluations and self.evaluate else 0
+        self.between_logs = math.ceil(settings.steps / 1000)
+        self.start = self._restore()
+        self.best, self.best_step, self.worse = self._best_so_far()
+        if settings.ema and not self.average:
+            self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+        if settings.compile:
+            compiled(self.model)
 
+    def run(self) -> Summary:
+        """From the newest checkpoint to the end."""
+        settings, start = self.settings, self.start
+        earlier = self.stage.run.events("train", self.stage.key)
+        seconds = max((event["seconds"] for event in earlier if event["step"] <= start), default=0.0)
+        watch = Watch(self.title, settings.steps, self.bytes_per_token)
+        log = Log(self.stage.run, self.title, self.stage.key, settings.track, start, asdict(settings), silent=not self.world.first)
+        looked = {event["step"] for event in self.stage.run.events("evaluation", self.stage.key)}
+        if self.between_looks and start and start % self.between_looks == 0 and start not in looked:
+            self._look(start, log, watch)  # cut off between a checkpoint and its evaluation
+        self.model.train()
+        loss, done_tokens, counted = math.nan, 0, 0.0
+        last_save, save_cost = time.monotonic(), 0.0
+        try:
+            with _stop_flag() as stop, watch.shown():
+                for step in range(start, settings.steps):
+                    if self.worse is not None and settings.early_stopping and self.worse >= settings.early_stopping:
+                        say(f"{self.title}: no better for {self.worse} evaluations; stopped early, step {self.best_step:,} is kept")
+                        break
+                    began = time.monotonic()
+                    share = settings.schedule(settings.progress(step), settings.progress(step + 1))
+                    torch.manual_seed((settings.seed * 1_000_003 + step) * self.world.size + self.world.rank)
+                    loss, figures, skipped, stopping = self._step(step, share, stop)
+                    if step == 0 and self.fresh:
+                        guards.check_first_loss(figures.get("cross_entropy", loss), self.model.config.vocabulary)
+                    elapsed = time.monotonic() - began
+                    seconds += elapsed
+                    tokens = figures["tokens"]
+                    if step > start or settings.steps - start == 1:  # the first step after a start warms up caches and kernels
+                        done_tokens, counted = done_tokens + tokens, counted + elapsed
+                    rate = done_tokens / counted if counted else tokens / elapsed
+                    learning_rate = settings.optimizer.learning_rate * share
+                    if skipped:
+                        log.write("skipped", step + 1, reason=skipped)
+                        say(f"{self.title}: step {step:,} skipped: {skipped}")
+                    elif step % self.between_logs == 0 or step + 1 == settings.steps:
+                        log.write(
+                            "train", step + 1, loss=round(loss, 5), learning_rate=learning_rate,
+                            tokens_per_second=round(tokens / elapsed, 1), seconds=round(seconds, 3), **figures,
+                        )  # fmt: skip
+                    finished = step + 1
+                    self._show(watch, finished, loss, learning_rate, rate)
+                    due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
+                    looks = self.between_looks and (finished % self.between_looks == 0 or finished == settings.steps)
+                    must = finished == settings.steps or stopping
+                    if must or ((finished % self.milestone == 0 or due or looks) and not self.guard.climbing):
+                        before = time.monotonic()
+                        self._save(finished)
+                        last_save, save_cost = time.monotonic(), time.monotonic() - before
+                    if looks:
+                        self._look(finished, log, watch)
+                    if stopping and finished < settings.steps:
+                        raise Stopped(f"{self.title}: stopped and saved at step {finished:,} of {settings.steps:,}")
+        finally:
+            log.close()
+        return self._finish(loss, seconds)
 
-def _seconds_before(events: list[dict[str, Any]], start: int) -> float:
-    """Training seconds that earlier tries spent up to the step this one starts from."""
-    return max((event["seconds"] for event in events if event["step"] <= start), default=0.0)
+    def _step(self, step: int, share: float, stop: threading.Event) -> tuple[float, dict[str, Any], str | None, bool]:
+        """One optimizer step. Returns the mean loss (nats), figures to log, why the step was skipped if it was, and
+        whether any process was asked to stop."""
+        sums: dict[str, Tensor] = {}
+        tokens = 0
+        for micro in self.world.share(self.batches.parts(step)):
+            batch = self.batches(step, micro)
+            with autocast(self.settings.precision):
+                part = self.objective(self.model, batch)
+            part.loss_sum.backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():
+                sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double()
+            tokens += batch["tokens"].numel()
+        loss, weight, tokens, stopping, metrics = self._add_up(sums, tokens, stop.is_set())
+        guards.check_weights(weight, step)
+        gradients = self._gradients()
+        if self.settings.l1 or self.settings.l2:
+            torch._foreach_div_(gradients, weight)
+            self._penalise()
+            norm, scale = float(torch.nn.utils.get_total_norm(gradients)), 1.0
+        else:
+            norm, scale = float(torch.nn.utils.get_total_norm(gradients)) / weight, 1.0 / weight
+        skipped = self.guard.reason_to_skip(loss / weight, norm, step)
+        if skipped is None:
+            # one pass over the gradients divides by the weights and clips
+            torch._foreach_mul_(gradients, scale * min(1.0, self.settings.clip / (norm + 1e-12)))
+            self.optimizer.step(share)
+            if self.average:
+                now = dict(self.model.named_parameters())
+                torch._foreach_lerp_(list(self.average.values()), [now[name].detach() for name in self.average], 1 - self.settings.ema)
+        for parameter in self.parameters:
+            parameter.grad = None
+        figures = {"gradient_norm": round(norm, 4), "tokens": tokens, **{name: round(value / weight, 5) for name, value in metrics.items()}}
+        return loss / weight, figures, skipped, stopping
+
+    def _add_up(self, sums: dict[str, Tensor], tokens: int, stopping: bool) -> tuple[float, float, int, bool, dict[str, float]]:
+        """The sums over all processes, and their gradients too. A process without a micro-batch adds zeros."""
+        if self.world.size > 1:
+            names = sorted(set(sums) - {"loss", "weight"})
+            values = torch.stack([torch.as_tensor(float(sums.get(name, 0.0)), dtype=torch.float64) for name in ("loss", "weight", *names)])
+            values = torch.cat([values, torch.tensor([float(tokens), float(stopping)], dtype=torch.float64)])
+            for parameter in self.parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                elif parameter.grad.is_sparse:
+                    parameter.grad = parameter.grad.to_dense()
+            self.world.add([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+            self.world.add([values])
+            loss, weight, *metrics = values[:-2].tolist()
+            return loss, weight, int(values[-2]), bool(values[-1] > 0), dict(zip(names, metrics, strict=True))
+        rest = {name: float(value) for name, value in sums.items() if name not in ("loss", "weight")}
+        return float(sums["loss"]), float(sums["weight"]), tokens, stopping, rest
+
+    def _gradients(self) -> list[Tensor]:
+        """What the gradients hold: of a sparse one the rows that were touched, each once."""
+        for parameter in self.parameters:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+        found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return [gradient.values() if gradient.is_sparse else gradient for gradient in found]
+
+    def _penalise(self) -> None:
+        """Add the gradients of l2 / 2 |w|^2 and l1 |w| over the matrices."""
+        for parameter in self.matrices:
+            if parameter.grad is not None and not parameter.grad.is_sparse:
+                parameter.grad.add_(parameter.detach(), alpha=self.settings.l2)
+                parameter.grad.add_(parameter.detach().sign(), alpha=self.settings.l1)
+
+    def _restore(self) -> int:
+        """Load the newest checkpoint; returns its step, 0 without one."""
+        path = checkpoint.newest(self.stage.work)
+        if path is None:
+            return 0
+        checkpoint.load_parameters(path, self.model)
+        checkpoint.load_optimizer(path, self.model, self.optimizer)
+        self.average = checkpoint.load_average(path)
+        state = checkpoint.read_state(path)
+        self.guard.load(state["guard"])
+        start = int(state["step"])
+        if start and self.world.first:
+            say(f"{self.title}: going on from step {start:,} of {self.settings.steps:,}")
+        return start
+
+    def _save(self, step: int) -> None:
+        """Write a checkpoint; all processes hold the same, the first one writes."""
+        if self.world.first:
+            state = {"title": self.title, "tokenizer": self.tokenizer, "settings": asdict(self.settings), "guard": self.guard.state()}
+            checkpoint.save(self.stage.work, step, self.model, self.model.config, self.optimizer, state, self.average)
+            self._prune()
+        self.world.wait()
+
+    def _look(self, step: int, log: Log, watch: Watch) -> None:
+        """Measure and log, with the model left as it was. Every process measures, so that all see the same best."""
+        assert self.evaluate is not None
+        self.model.eval()
+        with self._averaged():
+            figures = self.evaluate(self.model, step)
+        self.model.train()
+        name, value = next(iter(figures.items()))
+        watch.held_out = f"{value:.3f} {name.replace('_', ' ')}"
+        if value < self.best:
+            self.best, self.best_step, self.worse = value, step, 0
+        else:
+            self.worse += 1
+        log.write("evaluation", step, **figures)
+
+    def _best_so_far(self) -> tuple[float, int, int]:
+        """The best watched figure up to the start, its step, and evaluations since then."""
+        best, best_step, worse = math.inf, 0, 0
+        for event in self.stage.run.events("evaluation", self.stage.key):
+            value = next((value for name, value in event.items() if name not in ("event", "time", "stage", "key", "step")), math.inf)
+            if event["step"] <= self.start:
+                best, best_step, worse = (value, event["step"], 0) if value < best else (best, best_step, worse + 1)
+        return best, best_step, worse
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the model while the block runs."""
+        if not self.average:
+            yield
+            return
+        own = dict(self.model.named_parameters())
+        kept = {name: own[name].detach().clone() for name in self.average}
+        checkpoint.use(self.average, self.model)
+        try:
+            yield
+        finally:
+            checkpoint.use(kept, self.model)
+
+    def _show(self, watch: Watch, step: int, loss: float, learning_rate: float, rate: float) -> None:
+        if self.world.first:
+            flops = training_flops_per_token(self.model.config)
+            left = (1 - self.settings.progress(step)) * self._tokens() / rate
+            watch.show(step, loss, learning_rate, rate, rate * flops / self.peak_flops if self.peak_flops else None, left)
+
+    def _tokens(self) -> int:
+        """Tokens of the whole run."""
+        if self.settings.phases:
+            return sum(steps * tokens for steps, tokens in self.settings.phases)
+        rows = self.stage.run.events("train", self.stage.key)
+        return self.settings.steps * (int(rows[-1]["tokens"]) if rows else 0)
+
+    def _prune(self, *, finished: bool = False) -> None:
+        """Keep the last checkpoints at milestones, the newest of all, and with early stopping the best; at the end
+        milestones alone (so that two equal runs leave equal folders, whenever the clock asked for a checkpoint)."""
+        stopping, steps = self.settings.early_stopping, checkpoint.all_steps(self.stage.work)
+        last = self.best_step if stopping and finished and self.best_step else self.settings.steps
+        kept = [step for step, _ in steps if step <= last and (step % self.milestone == 0 or step == last)][-self.settings.keep_checkpoints :]
+        if not finished:
+            kept += [step for step, _ in steps][-2:]  # two, so that a damaged newest one has one before it
+            kept += [self.best_step] if stopping else []
+        for step, path in steps:
+            if step not in kept:
+                remove_folder(path)
+
+    def _finish(self, loss: float, seconds: float) -> Summary:
+        """Tidy up and sum up."""
+        rows = self.stage.run.events("train", self.stage.key)
+        if self.start == self.settings.steps:
+            loss = rows[-1]["loss"] if rows else math.nan
+        if self.world.first:
+            self._prune(finished=True)
+        self.world.wait()
+        last = checkpoint.newest(self.stage.work)
+        assert last is not None
+        checkpoint.load_parameters(last, self.model)  # with early stopping an earlier step's
+        checkpoint.use(checkpoint.load_average(last), self.model)
+        rate = _median([event["tokens_per_second"] for event in rows])
+        share = rate * training_flops_per_token(self.model.config) / self.peak_flops if self.peak_flops else None
+        step = int(checkpoint.read_state(last)["step"])
+        return Summary(
+            step, round(self.settings.progress(step) * self._tokens()), round(seconds, 3), rate, share, loss, self.guard.skipped,
+            self.stage.final / last.name,
+        )  # fmt: skip
 
 
 def _median(values: list[float]) -> float:

@@ -9,7 +9,7 @@ What a query may see when two documents share a row (x), and where the cache sta
       b                  x
       b                  x x
 
-Shapes: B batch, T new time, S all time (cached and new), D model width, K heads, G kv-heads, H head width.
+Shapes: B batch, T new time, S all time (cached and new), D model width, K heads, G kv-heads, H head width, E = G x H.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
 from groundup.models.parts.position import rotate
+from groundup.models.parts.stacked import Stacked
+
+GATE_CHANNELS = 12  # of the input, enough to gate a value embedding (nanochat)
+SHARPNESS = 1.2  # of normalised queries and keys each (nanochat)
 
 
 class Cache(Protocol):
@@ -29,6 +33,10 @@ class Cache(Protocol):
 
     def append(self, layer: int, k_BGTH: Tensor, v_BGTH: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new keys and values of a layer; return all so far, each (B, G, S, H)."""
+        ...
+
+    def earlier(self, tokens_BT: Tensor) -> Tensor:
+        """Store the new tokens and return all before them, (B, S - T), padding included."""
         ...
 
     def mask(self) -> Tensor | None:
@@ -50,21 +58,34 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.heads, self.kv_heads, self.head_width = layer, config.heads, config.kv_heads, config.head_width
-        self.qkv = nn.Linear(config.width, (config.heads + 2 * config.kv_heads) * config.head_width, bias=False)
+        self.qk_norm, self.eps, self.dropout = config.qk_norm, config.norm_eps, config.attention_dropout
+        inner = config.kv_heads * config.head_width
+        self.qkv = Stacked(config.width, (config.width, inner, inner))
         self.out = nn.Linear(config.width, config.width, bias=False)
+        self.value_gate = nn.Linear(GATE_CHANNELS, config.kv_heads, bias=False) if config.has_value_embedding(layer) else None
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None) -> Tensor:
-        """Attend. `mask` None means plain causal attention."""
+    def forward(
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None, value_BTE: Tensor | None = None
+    ) -> Tensor:
+        """Attend. `mask` None means plain causal attention; `value_BTE`: the token's value embedding, if the layer has one."""
         B, T, D = x_BTD.shape
         K, G, H = self.heads, self.kv_heads, self.head_width
         qkv = self.qkv(x_BTD).view(B, T, K + 2 * G, H)
-        q, k, v = qkv.split((K, G, G), dim=2)
-        q_BKTH, k_BGTH = rotate(q, *rotary).transpose(1, 2), rotate(k, *rotary).transpose(1, 2)
+        qk, v = torch.split(qkv, [K + G, G], dim=2)
+        qk = rotate(qk, *rotary)
+        if self.qk_norm:
+            qk = F.rms_norm(qk, (H,), eps=self.eps) * SHARPNESS
+        q_BKTH, k_BGTH = torch.split(qk.transpose(1, 2), [K, G], dim=1)
+        if self.value_gate is not None:
+            assert value_BTE is not None
+            gate_BTG1 = 3 * torch.sigmoid(self.value_gate(x_BTD[..., :GATE_CHANNELS])).unsqueeze(-1)
+            v = v + gate_BTG1 * value_BTE.view(B, T, G, H)
         v_BGTH = v.transpose(1, 2)
         if cache is not None:
             k_BGTH, v_BGTH = cache.append(self.layer, k_BGTH, v_BGTH)
         y_BKTH = F.scaled_dot_product_attention(
-            q_BKTH, k_BGTH, v_BGTH, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=K != G
-        )
+            q_BKTH, k_BGTH, v_BGTH, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=K != G,
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # fmt: skip
         y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).reshape(B, T, D))
         return y_BTD

@@ -1,4 +1,4 @@
-"""The feed-forward sublayer: SwiGLU (Shazeer 2020), gate and input side by side in one matrix product."""
+"""The feed-forward sublayer: SwiGLU (Shazeer 2020) or squared ReLU (So et al. 2021, arXiv 2109.08668)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
+from groundup.models.parts.stacked import Stacked
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)), no biases."""
+    """down(silu(gate(x)) * up(x)), no biases; gate and input side by side in one matrix product."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.width, 2 * config.feedforward, bias=False)
+        self.gate_up = Stacked(config.width, (config.feedforward, config.feedforward))
         self.down = nn.Linear(config.feedforward, config.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -21,3 +22,22 @@ class SwiGLU(nn.Module):
         gate, up = self.gate_up(x_BTD).chunk(2, dim=-1)
         y_BTD: Tensor = self.down(F.silu(gate) * up)
         return y_BTD
+
+
+class SquaredReLU(nn.Module):
+    """down(relu(up(x))^2), no biases."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, config.feedforward, bias=False)
+        self.down = nn.Linear(config.feedforward, config.width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        y_BTD: Tensor = self.down(F.relu(self.up(x_BTD)).square())
+        return y_BTD
+
+
+def feedforward(config: ModelConfig) -> nn.Module:
+    """The sublayer a config asks for."""
+    return SwiGLU(config) if config.activation == "swiglu" else SquaredReLU(config)

@@ -1,0 +1,148 @@
+"""Time to quality on tinyshakespeare by characters: how soon is a loss reached, and which loss after so many seconds.
+
+    python benchmarks/speedrun.py --data FOLDER [--seeds 5] [--seconds 96] [--short 4] [--nanogpt PATH] [--json]
+
+FOLDER holds input.txt. Each point is a whole build of `recipes/shakespeare-char.yaml` with its own budget and schedule:
+the clock runs over planning and pretraining (model, measuring the machine, steps, logs, checkpoints), after imports and
+after the text is tokenised. Training is on the first 90 %, the loss (nats per character) over all of the last 10 %, by
+a window of the model's context that slides by a quarter of it. `seconds_to_1_886` is the whole time of the shortest
+budget whose end is at most 1.886; 1.886 is where nanoGPT's CPU recipe ends, which runs first where its clone is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TARGET = 1.886
+NANOGPT = (
+    "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 "
+    "--n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
+).split()
+
+
+def nanogpt(path: Path, text: str) -> dict[str, float]:
+    """nanoGPT's CPU recipe as its README gives it; seconds without its imports."""
+    import pickle  # nanoGPT's own format
+
+    folder = path / "data" / "shakespeare_char"
+    letters = sorted(set(text))
+    ids = np.array([letters.index(letter) for letter in text], dtype=np.uint16)
+    cut = int(0.9 * len(ids))
+    ids[:cut].tofile(folder / "train.bin")
+    ids[cut:].tofile(folder / "val.bin")
+    meta = {"vocab_size": len(letters), "stoi": {c: i for i, c in enumerate(letters)}, "itos": dict(enumerate(letters))}
+    (folder / "meta.pkl").write_bytes(pickle.dumps(meta))
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import model, torch"], cwd=path, check=True)
+    imports = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as out:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "train.py", *NANOGPT, f"--out_dir={out}"], cwd=path, check=True, capture_output=True, text=True
+        )
+        seconds = time.perf_counter() - began - imports
+    losses = re.findall(r"step \d+: train loss [\d.]+, val loss ([\d.]+)", done.stdout)
+    return {"seconds": round(seconds, 1), "loss": float(losses[-1])}
+
+
+def prepared(data: str, runs: Path, name: str, minutes: float, seed: int, extra: list[str]) -> tuple[Any, Any, Any]:
+    """A run with its text cleaned and tokenised."""
+    from groundup import recipe as recipes
+    from groundup.corpus.collect import collect
+    from groundup.corpus.pipeline import clean
+    from groundup.run import Run
+    from groundup.tokens.shards import encode
+    from groundup.tokens.tokenizer import train_tokenizer
+
+    path = recipes.shipped("shakespeare-char")
+    assert path is not None
+    changes = [f"sources.0.path={data}", f"training.minutes={minutes}", f"seed={seed}", f"name={name}", *extra]
+    run = Run.open(runs / name, recipes.load(path, changes))
+    cleaned = clean(run, collect(run))
+    tokenizer = train_tokenizer(run, cleaned)
+    return run, tokenizer, encode(run, cleaned, tokenizer)
+
+
+def timed(data: str, runs: Path, seconds: float, seed: int, extra: list[str]) -> dict[str, float]:
+    """One build with a budget; its true seconds and its loss."""
+    from groundup.build import load, pretrain
+    from groundup.evaluation.intrinsic import bits_per_byte
+    from groundup.planning.budget import plan
+    from groundup.tokens.shards import TokenShards
+    from groundup.tokens.tokenizer import Tokenizer
+
+    # a margin for planning, the last checkpoint and the swing of a shared machine
+    minutes = (0.93 * seconds - 0.7) / 60
+    run, tokenizer, shards = prepared(data, runs, f"budget-{seconds:g}-{seed}", minutes, seed, extra)
+    try:
+        began = time.perf_counter()
+        base = pretrain(run, tokenizer, shards, plan(run, tokenizer, shards))
+        spent = time.perf_counter() - began
+        model = load(base, Tokenizer.load(tokenizer.final))
+        context = model.config.context
+        measured = bits_per_byte(model, TokenShards(shards.final).split("held-out"), context, context // 4)
+    finally:
+        run.close()
+    return {
+        "budget_seconds": seconds, "seconds": round(spent, 2), "seed": seed, "loss": round(measured["bits_per_byte"] * math.log(2), 4),
+        "held_out_characters": measured["held_out_bytes"], "tokens_per_second": base.manifest["counts"]["tokens_per_second"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder with input.txt")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=96.0)
+    parser.add_argument("--short", type=float, default=4.0, help="the budget to reach 1.886 in")
+    parser.add_argument("--nanogpt", default=os.environ.get("NANOGPT"), help="path of a clone of nanoGPT")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("overrides", nargs="*", help="section.key=value")
+    arguments = parser.parse_args()
+    import groundup.build  # noqa: F401  (imports are not counted)
+
+    peer = nanogpt(Path(arguments.nanogpt), (Path(arguments.data) / "input.txt").read_text()) if arguments.nanogpt else None
+    points = []
+    with tempfile.TemporaryDirectory() as runs:
+        for seed in range(arguments.seeds):
+            for seconds in (arguments.short, arguments.seconds):
+                points.append(timed(str(Path(arguments.data).resolve()), Path(runs), seconds, seed, arguments.overrides))
+                print(points[-1], file=sys.stderr)
+    short = [point for point in points if point["budget_seconds"] == arguments.short]
+    long = [point for point in points if point["budget_seconds"] == arguments.seconds]
+    reached = all(point["loss"] <= TARGET for point in short)
+    key = f"loss_at_{arguments.seconds:g}_s"
+    losses = [point["loss"] for point in long]
+    result: dict[str, Any] = {
+        "seconds_to_1_886": round(statistics.median(point["seconds"] for point in short), 2) if reached else None,
+        "loss_at_short": statistics.median(point["loss"] for point in short),
+        key: statistics.median(losses), f"{key}_lowest": min(losses), f"{key}_highest": max(losses),
+        "seconds": statistics.median(point["seconds"] for point in long), "seeds": arguments.seeds, "nanogpt": peer,
+        "share_of_nanogpt_seconds": round(statistics.median(p["seconds"] for p in short) / peer["seconds"], 4) if peer and reached else None,
+        "points": points,
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    if peer:
+        print(f"nanoGPT's CPU recipe: {peer['loss']:.3f} after {peer['seconds']:.1f} s")
+    for point in points:
+        print(f"seed {point['seed']}: {point['loss']:.4f} nats per character after {point['seconds']:.1f} s")
+    print(f"medians: {result['loss_at_short']:.4f} after {result['seconds_to_1_886']} s (target {TARGET}); {result[key]:.4f} after {result['seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
