@@ -224,3 +224,29 @@ def test_a_full_disk_is_named_and_loses_nothing(library: Path, tmp_path: Path) -
         assert not [path for path in (disk / "small").rglob(".*") if path.name != ".lock"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_plan_tells_the_settings_and_draws_the_schedule(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
+    done = groundup("plan", "recipe.yaml", *SMALL, "--json", "--runs", "whole", cwd=library)
+    planned = json.loads(done.stdout)
+    assert planned["steps"] == 60 and planned["batch_tokens"] == 256 and planned["reasons"]
+    drawn = groundup("plan", "recipe.yaml", "training.schedule=wsd", "--schedule", "--out", "schedule.png", cwd=library)
+    assert drawn.returncode == 0 and "peak |" in drawn.stdout and "end of the run" in drawn.stdout
+    assert (library / "schedule.png").read_bytes().startswith(b"\x89PNG")
+    wrong = groundup("plan", "recipe.yaml", "training.schedule=wsd", "training.cooldown=1", "--schedule", cwd=library)
+    assert wrong.returncode == 2 and "warmup and cooldown together" in wrong.stderr
+
+
+def test_the_fast_family_with_muon_and_phases_goes_the_whole_way(library: Path) -> None:
+    """Trained in two phases with averaged weights, tuned, measured and talked to."""
+    small = [one for one in SMALL if not one.startswith("training.batch_tokens")]
+    fast = (
+        *small, "model.family=fast", "model.ngram_rows=[500,300]", "training.optimizer=muon", "training.ema=0.9", "name=fast",
+        'training.phases=[{"until":0.5,"batch_tokens":128,"context":32},{"until":1.0,"batch_tokens":256}]',
+    )  # fmt: skip
+    done = groundup("build", "recipe.yaml", *fast, "--json", "--runs", "quick", cwd=library)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert 0 < figures["bits_per_byte"] < figures["baselines"]["xz9_bits_per_byte"]
+    said = groundup("generate", "fast", "Who met in story 3?", "--max-tokens", "8", "--json", "--runs", "quick", cwd=library)
+    assert json.loads(said.stdout)["completions"][0]["tokens"] > 0

@@ -207,6 +207,8 @@ class Model(Strict):
     """Output projections start at zero; fast: yes."""
     ngram_rows: list[Annotated[int, Field(ge=1)]] | None = None
     """Rows of the tables that embed a token with the one, two, ... tokens before it; derived for fast, none for llama."""
+    ngram_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Probability of leaving out an n-gram's vector in training; more passes over the text want more of it."""
     dropout: Dropout = Dropout()
     """None by default: pretraining that sees its text a few times does not overfit (PaLM)."""
     rope_base: Annotated[float, Field(gt=1)] = 10_000.0
@@ -254,6 +256,9 @@ class Training(Strict):
     embedding_factor: Annotated[float, Field(gt=0)] | None = None
     """Peak of the embeddings as a multiple of `learning_rate`; derived when not given: 1, and much more for the fast
     family, whose embedding is normalised."""
+    sparse_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak of the n-gram tables' Adagrad; derived when not given: 0.1 where the run sees its text about once, 0.01 where it
+    sees it more often, since what a table sees twice it knows by heart."""
     schedule: Literal["constant", "step", "exponential", "linear", "cosine", "inverse_sqrt", "wsd", "one_cycle"] = "cosine"
     """How the learning rate falls after the warm-up (cosine: GPT-3, LLaMA). See them: `groundup plan RECIPE --schedule`."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02

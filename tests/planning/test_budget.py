@@ -111,8 +111,11 @@ def test_each_family_is_what_the_recipe_and_the_family_say() -> None:
     fast = derived(model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
     assert (fast["activation"], fast["tied"], fast["qk_norm"], fast["feedforward"]) == ("relu2", False, True, 512)
     assert fast["ngram_rows"] == (262_144, 262_144)
-    letters = derived(vocabulary=72, model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
-    assert letters["ngram_rows"] == (72 * 72, 131_072, 131_072, 131_072)
+    letters = derived(vocabulary=263, model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
+    assert letters["ngram_rows"] == (131_072,) * 4
+    for train_tokens, rate in ((50_000_000, 0.1), (1000, 0.01)):
+        plan = derived(train_tokens, model={"family": "fast", "width": 128, "layers": 2, "context": 64}, training={"steps": 50, "batch_tokens": 512})
+        assert plan["optimizer"]["sparse_learning_rate"] == rate
     changed = derived(model={"family": "fast", "softcap": 5, "tied": True, "ngram_rows": [100], "dropout": 0.1}, training={"steps": 5})["model"]
     assert (changed["softcap"], changed["tied"], changed["ngram_rows"]) == (5, True, (100,))
     assert changed["embedding_dropout"] == changed["attention_dropout"] == changed["residual_dropout"] == 0.1

@@ -13,7 +13,7 @@ from groundup import recipe as recipes
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.run import Run, Stage
-from groundup.training.objectives import Batch, Objective, next_token
+from groundup.training.objectives import Batch, NextToken, Objective, next_token
 from groundup.training.optimizers import OptimizerSettings
 from groundup.training.schedules import Schedule
 from groundup.training.trainer import Settings, Summary, train
@@ -71,6 +71,6 @@ def work(rank: int, size: int, folder: str, config: str, cut: int, rows: int) ->
         if rank == 0:
             opened(Path(folder))
         dist.barrier()
-        fit(Path(folder), RandomBatches(ModelConfig.model_validate_json(config), cut, rows), settings)
+        fit(Path(folder), RandomBatches(ModelConfig.model_validate_json(config), cut, rows), settings, NextToken(z_loss=1e-4))
     finally:
         dist.destroy_process_group()

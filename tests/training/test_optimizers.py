@@ -115,8 +115,6 @@ def test_row_adagrad_is_its_formula_and_the_same_for_sparse_and_dense_gradients(
         for table, optimizer in zip((sparse, dense), parts, strict=True):
             table.weight.grad = None
             (table(rows) * scale).sum().backward()
-            if table.sparse:
-                table.weight.grad = table.weight.grad.coalesce()
             optimizer.step()
         known = dense.weight.grad
         total += known.square().mean(1)

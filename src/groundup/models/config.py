@@ -42,6 +42,8 @@ class ModelConfig(Strict):
     """Every other layer, the last one included, adds a gated embedding of the token to its values."""
     ngram_rows: tuple[int, ...] = ()
     """Rows of the tables that embed the token with the one before it, the two before it, ...; empty is off."""
+    ngram_dropout: float = 0.0
+    """Probability of leaving out an n-gram's vector in training."""
     zero_output: bool = False
     """Projections back into the residual stream and the head start at zero."""
     tied: bool = True

@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         self.config = config
         inner = config.kv_heads * config.head_width
         self.embedding = nn.Embedding(config.vocabulary, config.width)
-        self.ngrams = NgramEmbedding(config.vocabulary, config.ngram_rows, config.width) if config.ngram_rows else None
+        self.ngrams = NgramEmbedding(config.vocabulary, config.ngram_rows, config.width, config.ngram_dropout) if config.ngram_rows else None
         self.rotary = Rotary(config.head_width, config.context, config.rope_base)
         self.shortcut = Shortcut(config.layers) if config.shortcut else None
         self.value_embeddings = nn.ModuleDict(

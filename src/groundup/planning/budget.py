@@ -9,7 +9,7 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -40,6 +40,7 @@ LADDER = (
 TOKENS_PER_PARAMETER = 4.0
 SUSTAINED_SHARE = 0.6  # of the matrix-product peak that a small model's training step reaches; only to choose a size
 COMPILE_PAYS_AFTER_SECONDS = 5 * 60  # compiling 2 layers cost 18 s and gave 14 % on 2 cores: even after 2 minutes
+ONE_PASS = 1.25  # passes over the text that still count as one for the n-gram tables
 MEMORY_SHARE = 0.7  # of what is free, for one forward and backward pass
 MOST_TOKENS = 262_144  # in one forward pass; nothing is gained beyond
 EVALUATION_SHARE = 0.01  # of the run's tokens, read at each look at the held-out text (forward only, a third of the cost)
@@ -54,16 +55,15 @@ RATES: dict[str, Callable[[int], float]] = {
     "sgd": lambda width: 0.1,
 }  # fmt: skip
 PARTS = {
-    "tied", "activation", "norm", "qk_norm", "softcap", "shortcut", "value_embeddings", "zero_output", "ngram_rows",
+    "tied", "activation", "norm", "qk_norm", "softcap", "shortcut", "value_embeddings", "zero_output", "ngram_rows", "ngram_dropout",
 }  # fmt: skip
 
 
 def ngram_rows(vocabulary: int, width: int) -> tuple[int, ...]:
-    """Tables of the fast family: of characters all pairs and up to five in a row, of word pieces two and three in a row;
-    each as many rows as 2^24 (characters) or 2^25 numbers hold, a power of two. Tried in docs/measurements.md."""
-    pairs = vocabulary**2
-    if pairs <= 65_536:
-        return (pairs, *[2 ** int(math.log2(2**24 / width))] * 3)
+    """Tables of the fast family: of characters or bytes two to five in a row, of word pieces two and three in a row; each
+    as many rows as 2^24 or 2^25 numbers hold, a power of two. Tried in docs/measurements.md."""
+    if vocabulary <= 512:
+        return (2 ** int(math.log2(2**24 / width)),) * 4
     return (2 ** int(math.log2(2**25 / width)),) * 2
 
 
@@ -152,6 +152,10 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     if training.steps is None:
         limit = f"{training.max_epochs:g} passes over {train_tokens:,} tokens" if most < wanted else f"{(budget_seconds or 0) / 60:g} minutes"
         notes.because(f"{steps:,} steps, {tokens:,} tokens: {limit} ({tokens / train_tokens:.1f} passes)")
+    if config.ngram_rows:
+        sparse = training.sparse_learning_rate or (0.1 if tokens <= ONE_PASS * train_tokens else 0.01)
+        optimizer = replace(optimizer, sparse_learning_rate=sparse)
+        notes.because(f"n-gram tables learn at {sparse:g}: what they see again and again they know by heart")
     return {
         "machine": machine,
         "model": config.model_dump(),

@@ -155,7 +155,7 @@ class Lion(torch.optim.Optimizer):
 
 class RowAdagrad(torch.optim.Optimizer):
     """Adagrad (Duchi et al. 2011) with one sum a row, as recommenders train their embeddings (Naumov et al. 2019):
-    s_row += mean(g_row^2); p_row -= lr g_row / sqrt(s_row). Takes sparse gradients, each row once, and dense ones."""
+    s_row += mean(g_row^2); p_row -= lr g_row / sqrt(s_row). Takes sparse and dense gradients."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, {"lr": lr})
@@ -169,7 +169,8 @@ class RowAdagrad(torch.optim.Optimizer):
                     continue
                 sum_R1 = self.state[table].setdefault("sum", torch.zeros(len(table), 1, device=table.device))
                 if table.grad.is_sparse:
-                    rows, gradient_RD = table.grad.indices()[0], table.grad.values()
+                    once = table.grad.coalesce()
+                    rows, gradient_RD = once.indices()[0], once.values()
                 else:
                     rows = table.grad.abs().amax(dim=1).nonzero()[:, 0]
                     gradient_RD = table.grad[rows]

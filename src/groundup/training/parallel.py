@@ -44,6 +44,14 @@ class World:
         for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def union(self, names: set[str]) -> list[str]:
+        """All names that any process has, sorted."""
+        if self.size == 1:
+            return sorted(names)
+        gathered: list[set[str]] = [set() for _ in range(self.size)]
+        dist.all_gather_object(gathered, names)
+        return sorted(set().union(*gathered))
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

@@ -36,6 +36,8 @@ from groundup.training.precision import Precision, autocast, compiled
 from groundup.training.progress import Log, Watch
 from groundup.training.schedules import Schedule
 
+CHEAP_SECONDS = 0.1  # to write a checkpoint
+
 
 class Batches(Protocol):
     """Where batches come from: a pure function of the step and the micro-batch."""
@@ -155,6 +157,7 @@ class _Run:
     bytes_per_token: float | None
     evaluate: Evaluate | None
     fresh: bool
+    metric_names: list[str] | None = None
     average: dict[str, Tensor] = field(default_factory=dict)
     """The running average of the weights, where settings.ema is on."""
 
@@ -221,7 +224,9 @@ class _Run:
                     due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
                     looks = self.between_looks and (finished % self.between_looks == 0 or finished == settings.steps)
                     must = finished == settings.steps or stopping
-                    if must or ((finished % self.milestone == 0 or due or looks) and not self.guard.climbing):
+                    # a checkpoint that costs is written at the milestones that are kept, else when its time has come
+                    worth = save_cost < CHEAP_SECONDS or finished > settings.steps - self.milestone * settings.keep_checkpoints
+                    if must or (((finished % self.milestone == 0 and worth) or due or looks) and not self.guard.climbing):
                         before = time.monotonic()
                         self._save(finished)
                         last_save, save_cost = time.monotonic(), time.monotonic() - before
@@ -271,7 +276,9 @@ class _Run:
     def _add_up(self, sums: dict[str, Tensor], tokens: int, stopping: bool) -> tuple[float, float, int, bool, dict[str, float]]:
         """The sums over all processes, and their gradients too. A process without a micro-batch adds zeros."""
         if self.world.size > 1:
-            names = sorted(set(sums) - {"loss", "weight"})
+            if self.metric_names is None:  # once: a process without a micro-batch does not know them
+                self.metric_names = self.world.union(set(sums) - {"loss", "weight"})
+            names = self.metric_names
             values = torch.stack([torch.as_tensor(float(sums.get(name, 0.0)), dtype=torch.float64) for name in ("loss", "weight", *names)])
             values = torch.cat([values, torch.tensor([float(tokens), float(stopping)], dtype=torch.float64)])
             for parameter in self.parameters:
@@ -390,12 +397,12 @@ class _Run:
 
     def _finish(self, loss: float, seconds: float) -> Summary:
         """Tidy up and sum up."""
-        rows = self.stage.run.events("train", self.stage.key)
-        if self.start == self.settings.steps:
-            loss = rows[-1]["loss"] if rows else math.nan
         if self.world.first:
             self._prune(finished=True)
         self.world.wait()
+        rows = self.stage.run.events("train", self.stage.key)
+        if self.start == self.settings.steps:
+            loss = rows[-1]["loss"] if rows else math.nan
         last = checkpoint.newest(self.stage.work)
         assert last is not None
         checkpoint.load_parameters(last, self.model)  # with early stopping an earlier step's

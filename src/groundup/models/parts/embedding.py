@@ -2,7 +2,8 @@
 
 A table of hashed n-grams gives the first layer at once what attention would have to learn: which characters or word
 pieces just passed. A look-up costs no floating-point operation, which is what a CPU has least of;
-gradients are sparse, so a step costs what it touches and not the table's size.
+gradients are sparse, so a step costs what it touches and not the table's size. Seen often, tables learn text by heart:
+`dropout` leaves out each vector with that probability in training (whole and unscaled: a shorter context, not noise).
 
 Shapes: B batch, T time, S earlier time, D model width.
 """
@@ -20,8 +21,9 @@ PRIMES = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263, 374_761_393)
 class NgramEmbedding(nn.Module):
     """The sum of learned vectors of the last 2, 3, ... tokens; zero where the document has not so many yet."""
 
-    def __init__(self, vocabulary: int, rows: tuple[int, ...], width: int) -> None:
+    def __init__(self, vocabulary: int, rows: tuple[int, ...], width: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.vocabulary, self.rows = vocabulary, rows
         self.tables = nn.ModuleList(nn.Embedding(count, width, sparse=True) for count in rows)
 
@@ -46,7 +48,10 @@ class NgramEmbedding(nn.Module):
             else:
                 key = (key * PRIMES[(back - 1) % len(PRIMES)] + previous + 1) & 0x7FFFFFFF
                 row = ((key * PRIMES[0] & 0x7FFFFFFF) >> 7) % rows
-            vectors = table(row) * (positions_BT >= back).unsqueeze(-1)
+            there = positions_BT >= back
+            if self.training and self.dropout:
+                there = there & (torch.rand(tokens_BT.shape, device=tokens_BT.device) >= self.dropout)
+            vectors = table(row) * there.unsqueeze(-1)
             total = vectors if total is None else total + vectors
         assert total is not None
         return total

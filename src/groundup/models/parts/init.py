@@ -23,7 +23,8 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
                 first, last = (1.15, 1.05) if name.endswith("stream") else (0.20, 0.05)
                 parameter.copy_(torch.linspace(first, last, config.layers))
             elif parameter.ndim >= 2:
-                parameter.normal_(0.0, _std(name, parameter, config), generator=generator)
+                std = _std(name, parameter, config)
+                parameter.normal_(0.0, std, generator=generator) if std else parameter.zero_()
 
 
 def _std(name: str, parameter: nn.Parameter, config: ModelConfig) -> float:
