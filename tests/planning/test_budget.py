@@ -145,7 +145,7 @@ def test_the_largest_batch_is_found_by_trying(monkeypatch: pytest.MonkeyPatch, t
         def ru_maxrss(self) -> int:
             return taken[0]
 
-    def batch(config: ModelConfig, rows: int, context: int) -> dict[str, torch.Tensor]:
+    def batch(config: ModelConfig, rows: int, context: int, seed: int = 0) -> dict[str, torch.Tensor]:
         tried.append(rows)
         taken[0] += rows * 1024  # 1 MiB a row
         return real(config, rows, context)

@@ -302,8 +302,8 @@ def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> Op
     )  # fmt: skip
 
 
-def _random_batch(config: ModelConfig, rows: int, context: int) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
+def _random_batch(config: ModelConfig, rows: int, context: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(config.vocabulary, (rows, context), generator=generator)
     return {
         "tokens": tokens, "targets": tokens.roll(-1, 1), "weights": torch.ones(tokens.shape),
@@ -321,11 +321,11 @@ def tokens_per_second(
     if compiles:
         compiled(model)
     optimizer = optimizers(model, settings)
-    batch = _random_batch(config, rows, context)
     times: list[float] = []
     updates: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 20):
+        batch = _random_batch(config, rows, context, seed=len(times))  # the rows of a repeated batch would lie in the cache
         began = time.perf_counter()
         with autocast(precision):
             sums = next_token(model, batch)
