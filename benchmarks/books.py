@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from prepared import prepared
 
 PIECE = 8000  # characters
 PEER = {"depth": 4, "width": 256, "context": 512, "batch_tokens": 8192, "vocabulary": 8192}
@@ -49,24 +50,6 @@ def pieces(path: Path) -> list[str]:
     return found
 
 
-def prepared(path: Path, runs: Path, name: str, minutes: float, seed: int, extra: list[str]) -> tuple[Any, Any, Any]:
-    """A run with its text cleaned and tokenised; the held-out pieces are the last 3 %."""
-    from groundup import recipe as recipes
-    from groundup.corpus.collect import collect
-    from groundup.corpus.pipeline import clean
-    from groundup.run import Run
-    from groundup.tokens.shards import encode
-    from groundup.tokens.tokenizer import train_tokenizer
-
-    ready = recipes.shipped("books")
-    assert ready is not None
-    changes = [f"sources.0.path={path}", f"training.minutes={minutes}", f"seed={seed}", f"name={name}", *extra]
-    run = Run.open(runs / name, recipes.load(ready, changes))
-    cleaned = clean(run, collect(run))
-    tokenizer = train_tokenizer(run, cleaned)
-    return run, tokenizer, encode(run, cleaned, tokenizer)
-
-
 def ours(path: Path, runs: Path, minutes: float, seed: int, extra: list[str]) -> dict[str, Any]:
     """One build with a budget: its true minutes and its bits per byte over the held-out bytes."""
     from groundup.build import load, pretrain
@@ -75,7 +58,7 @@ def ours(path: Path, runs: Path, minutes: float, seed: int, extra: list[str]) ->
     from groundup.tokens.shards import TokenShards
     from groundup.tokens.tokenizer import Tokenizer
 
-    run, tokenizer, shards = prepared(path, runs, f"books-{seed}", 0.985 * minutes - 0.15, seed, extra)
+    run, tokenizer, shards = prepared("books", str(path), runs, f"books-{seed}", 0.985 * minutes - 0.15, seed, extra)
     try:
         began = time.perf_counter()
         base = pretrain(run, tokenizer, shards, plan(run, tokenizer, shards))
@@ -96,7 +79,7 @@ def nanochat(path: Path, runs: Path, minutes: float, clone: str, compile: bool) 
     """nanochat on the very same cleaned text, with a tokenizer of 8,192 trained on it."""
     from groundup.tokens.shards import TokenShards
 
-    run, _, shards = prepared(path, runs, "nanochat", 1, 0, [f"tokens.vocabulary={PEER['vocabulary']}"])
+    run, _, shards = prepared("books", str(path), runs, "nanochat", 1, 0, [f"tokens.vocabulary={PEER['vocabulary']}"])
     run.close()
     data = TokenShards(shards.final)
     train, held_out = data.split("train"), data.split("held-out")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prepared import prepared
 
 TARGET = 1.886
 NANOGPT = (
@@ -58,24 +59,6 @@ def nanogpt(path: Path, text: str) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "loss": float(losses[-1])}
 
 
-def prepared(data: str, runs: Path, name: str, minutes: float, seed: int, extra: list[str]) -> tuple[Any, Any, Any]:
-    """A run with its text cleaned and tokenised."""
-    from groundup import recipe as recipes
-    from groundup.corpus.collect import collect
-    from groundup.corpus.pipeline import clean
-    from groundup.run import Run
-    from groundup.tokens.shards import encode
-    from groundup.tokens.tokenizer import train_tokenizer
-
-    path = recipes.shipped("shakespeare-char")
-    assert path is not None
-    changes = [f"sources.0.path={data}", f"training.minutes={minutes}", f"seed={seed}", f"name={name}", *extra]
-    run = Run.open(runs / name, recipes.load(path, changes))
-    cleaned = clean(run, collect(run))
-    tokenizer = train_tokenizer(run, cleaned)
-    return run, tokenizer, encode(run, cleaned, tokenizer)
-
-
 def timed(data: str, runs: Path, seconds: float, seed: int, extra: list[str]) -> dict[str, float]:
     """One build with a budget; its true seconds and its loss."""
     from groundup.build import load, pretrain
@@ -86,7 +69,7 @@ def timed(data: str, runs: Path, seconds: float, seed: int, extra: list[str]) ->
 
     # a margin for planning, the last checkpoint and the swing of a shared machine
     minutes = (0.93 * seconds - 0.7) / 60
-    run, tokenizer, shards = prepared(data, runs, f"budget-{seconds:g}-{seed}", minutes, seed, extra)
+    run, tokenizer, shards = prepared("shakespeare-char", data, runs, f"budget-{seconds:g}-{seed}", minutes, seed, extra)
     try:
         began = time.perf_counter()
         base = pretrain(run, tokenizer, shards, plan(run, tokenizer, shards))

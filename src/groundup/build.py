@@ -56,11 +56,16 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     return figures(run)
 
 
-def plan_only(run: Run) -> dict[str, Any]:
-    """Build up to the plan; returns what plan.json holds."""
+def tokenised(run: Run) -> tuple[Stage, Stage]:
+    """Build up to the tokens; returns the tokenizer's stage and theirs."""
     cleaned = clean(run, collect(run))
     tokenizer = train_tokenizer(run, cleaned)
-    found: dict[str, Any] = read_json(plan(run, tokenizer, encode(run, cleaned, tokenizer)).final / "plan.json")
+    return tokenizer, encode(run, cleaned, tokenizer)
+
+
+def plan_only(run: Run) -> dict[str, Any]:
+    """Build up to the plan; returns what plan.json holds."""
+    found: dict[str, Any] = read_json(plan(run, *tokenised(run)).final / "plan.json")
     return found
 
 
