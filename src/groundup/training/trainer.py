@@ -173,6 +173,8 @@ class _Run:
         self.milestone = math.ceil(settings.steps / 10)
         self.between_looks = math.ceil(settings.steps / settings.evaluations) if settings.evaluations and self.evaluate else 0
         self.between_logs = math.ceil(settings.steps / 1000)
+        self.flops_per_token = training_flops_per_token(self.model.config)
+        self.step_tokens = 0
         self.start = self._restore()
         self.best, self.best_step, self.worse = self._best_so_far()
         if settings.ema and not self.average:
@@ -207,7 +209,7 @@ class _Run:
                         guards.check_first_loss(figures.get("cross_entropy", loss), self.model.config.vocabulary)
                     elapsed = time.monotonic() - began
                     seconds += elapsed
-                    tokens = figures["tokens"]
+                    tokens = self.step_tokens = figures["tokens"]
                     if step > start or settings.steps - start == 1:  # the first step after a start warms up caches and kernels
                         done_tokens, counted = done_tokens + tokens, counted + elapsed
                     rate = done_tokens / counted if counted else tokens / elapsed
@@ -372,16 +374,14 @@ class _Run:
 
     def _show(self, watch: Watch, step: int, loss: float, learning_rate: float, rate: float) -> None:
         if self.world.first:
-            flops = training_flops_per_token(self.model.config)
             left = (1 - self.settings.progress(step)) * self._tokens() / rate
-            watch.show(step, loss, learning_rate, rate, rate * flops / self.peak_flops if self.peak_flops else None, left)
+            watch.show(step, loss, learning_rate, rate, rate * self.flops_per_token / self.peak_flops if self.peak_flops else None, left)
 
     def _tokens(self) -> int:
         """Tokens of the whole run."""
         if self.settings.phases:
             return sum(steps * tokens for steps, tokens in self.settings.phases)
-        rows = self.stage.run.events("train", self.stage.key)
-        return self.settings.steps * (int(rows[-1]["tokens"]) if rows else 0)
+        return self.settings.steps * self.step_tokens
 
     def _prune(self, *, finished: bool = False) -> None:
         """Keep the last checkpoints at milestones, the newest of all, and with early stopping the best; at the end
@@ -404,12 +404,14 @@ class _Run:
         rows = self.stage.run.events("train", self.stage.key)
         if self.start == self.settings.steps:
             loss = rows[-1]["loss"] if rows else math.nan
+        if rows:
+            self.step_tokens = int(rows[-1]["tokens"])
         last = checkpoint.newest(self.stage.work)
         assert last is not None
         checkpoint.load_parameters(last, self.model)  # with early stopping an earlier step's
         checkpoint.use(checkpoint.load_average(last), self.model)
         rate = _median([event["tokens_per_second"] for event in rows])
-        share = rate * training_flops_per_token(self.model.config) / self.peak_flops if self.peak_flops else None
+        share = rate * self.flops_per_token / self.peak_flops if self.peak_flops else None
         step = int(checkpoint.read_state(last)["step"])
         return Summary(
             step, round(self.settings.progress(step) * self._tokens()), round(seconds, 3), rate, share, loss, self.guard.skipped,
