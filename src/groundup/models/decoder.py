@@ -13,7 +13,7 @@ from groundup.models.config import ModelConfig
 from groundup.models.parts.attention import Cache, document_mask
 from groundup.models.parts.block import Block
 from groundup.models.parts.embedding import NgramEmbedding
-from groundup.models.parts.norm import norm
+from groundup.models.parts.norm import norm, rms_norm
 from groundup.models.parts.position import Rotary
 
 
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         if self.ngrams is not None:
             x_BTD = x_BTD + self.ngrams(tokens_BT, positions_BT, None if cache is None else cache.earlier(tokens_BT))
         if self.config.embedding_norm:
-            x_BTD = F.rms_norm(x_BTD, (x_BTD.shape[-1],), eps=self.config.norm_eps)
+            x_BTD = rms_norm(x_BTD, eps=self.config.norm_eps)
         x_BTD = self.dropout(x_BTD)
         return x_BTD
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
+from groundup.models.parts.norm import rms_norm
 from groundup.models.parts.position import rotate
 from groundup.models.parts.stacked import Stacked
 
@@ -74,7 +75,7 @@ class Attention(nn.Module):
         qk, v = torch.split(qkv, [K + G, G], dim=2)
         qk = rotate(qk, *rotary)
         if self.qk_norm:
-            qk = F.rms_norm(qk, (H,), eps=self.eps) * SHARPNESS
+            qk = rms_norm(qk, eps=self.eps) * SHARPNESS
         q_BKTH, k_BGTH = torch.split(qk.transpose(1, 2), [K, G], dim=1)
         if self.value_gate is not None:
             assert value_BTE is not None

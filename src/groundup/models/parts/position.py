@@ -5,6 +5,8 @@ Shapes: B batch, T time, K heads, H head width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,32 @@ class Rotary(nn.Module):
 
 
 def rotate(x_BTKH: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotate each pair (i, i + H/2) of a head by its position's angle."""
+    """Rotate each pair (i, i + H/2) of a head by its position's angle; computed in float32, returned in x's format."""
+    if torch.compiler.is_compiling():  # the compiler does it in one pass of its own
+        first, second = x_BTKH.chunk(2, dim=-1)
+        return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x_BTKH.dtype)
+    y_BTKH: Tensor = _Rotation.apply(x_BTKH, cosine, sine)  # type: ignore[no-untyped-call]
+    return y_BTKH
+
+
+def _rotated(x_BTKH: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     first, second = x_BTKH.chunk(2, dim=-1)
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x_BTKH.dtype)
+    y_BTKH = torch.empty(x_BTKH.shape, dtype=cosine.dtype, device=x_BTKH.device)
+    low, high = y_BTKH.chunk(2, dim=-1)
+    torch.mul(first, cosine, out=low).addcmul_(second, sine, value=-1)
+    torch.mul(second, cosine, out=high).addcmul_(first, sine)
+    return y_BTKH.to(x_BTKH.dtype)
+
+
+class _Rotation(torch.autograd.Function):
+    """The gradient of a rotation is the rotation back: two passes over memory each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTKH: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotated(x_BTKH, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BTKH: Tensor) -> Any:
+        cosine, sine = ctx.saved_tensors
+        return _rotated(grad_BTKH, cosine, -sine), None, None
