@@ -1,9 +1,9 @@
 """Time to quality on tinyshakespeare by characters: how soon is a loss reached, and which loss after so many seconds.
 
-    python benchmarks/speedrun.py --data FOLDER [--seeds 5] [--seconds 96] [--short 4] [--nanogpt PATH] [--json]
+    python benchmarks/speedrun.py --data FOLDER [--seeds 5] [--short 8.5] [--seconds 96] [--long 255] [--nanogpt PATH] [--json]
 
-FOLDER holds input.txt. Each point is a whole build of `recipes/shakespeare-char.yaml` with its own budget and schedule:
-the clock runs over planning and pretraining (model, measuring the machine, steps, logs, checkpoints), after imports and
+FOLDER holds input.txt. Each point is a whole build of `recipes/shakespeare-char.yaml` (--long: of
+`recipes/shakespeare-char-long.yaml`; 0 leaves it out) with its own budget and schedule: the clock runs over planning and pretraining (model, measuring the machine, steps, logs, checkpoints), after imports and
 after the text is tokenised. Training is on the first 90 %, the loss (nats per character) over all of the last 10 %, by
 a window of the model's context that slides by a quarter of it. `seconds_to_1_886` is the whole time of the shortest
 budget whose end is at most 1.886; 1.886 is where nanoGPT's CPU recipe ends, which runs first where its clone is given.
@@ -28,6 +28,8 @@ import numpy as np
 from prepared import prepared
 
 TARGET = 1.886
+PLANNING = 5.5  # seconds to measure the machine and the model before the first step
+SHARE = 0.95  # of what is left: the last checkpoint, and a shared machine's swing
 NANOGPT = (
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 "
     "--n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
@@ -59,7 +61,7 @@ def nanogpt(path: Path, text: str) -> dict[str, float]:
     return {"seconds": round(seconds, 1), "loss": float(losses[-1])}
 
 
-def timed(data: str, runs: Path, seconds: float, seed: int, extra: list[str]) -> dict[str, float]:
+def timed(recipe: str, data: str, runs: Path, seconds: float, seed: int, extra: list[str]) -> dict[str, float]:
     """One build with a budget; its true seconds and its loss."""
     from groundup.build import load, pretrain
     from groundup.evaluation.intrinsic import bits_per_byte
@@ -67,9 +69,8 @@ def timed(data: str, runs: Path, seconds: float, seed: int, extra: list[str]) ->
     from groundup.tokens.shards import TokenShards
     from groundup.tokens.tokenizer import Tokenizer
 
-    # a margin for planning, the last checkpoint and the swing of a shared machine
-    minutes = (0.93 * seconds - 0.7) / 60
-    run, tokenizer, shards = prepared("shakespeare-char", data, runs, f"budget-{seconds:g}-{seed}", minutes, seed, extra)
+    minutes = (seconds - PLANNING) * SHARE / 60
+    run, tokenizer, shards = prepared(recipe, data, runs, f"budget-{seconds:g}-{seed}", minutes, seed, extra)
     try:
         began = time.perf_counter()
         base = pretrain(run, tokenizer, shards, plan(run, tokenizer, shards))
@@ -90,7 +91,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with input.txt")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=96.0)
-    parser.add_argument("--short", type=float, default=4.0, help="the budget to reach 1.886 in")
+    parser.add_argument("--short", type=float, default=8.5, help="the budget to reach 1.886 in")
+    parser.add_argument("--long", type=float, default=0.0, help="the budget of the long recipe; 0: without it")
     parser.add_argument("--nanogpt", default=os.environ.get("NANOGPT"), help="path of a clone of nanoGPT")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*", help="section.key=value")
@@ -103,19 +105,24 @@ def main() -> None:
     points = []
     with tempfile.TemporaryDirectory() as runs:
         for seed in range(arguments.seeds):
-            for seconds in (arguments.short, arguments.seconds):
-                points.append(timed(str(Path(arguments.data).resolve()), Path(runs), seconds, seed, arguments.overrides))
-                print(points[-1], file=sys.stderr)
-    short = [point for point in points if point["budget_seconds"] == arguments.short]
-    long = [point for point in points if point["budget_seconds"] == arguments.seconds]
+            budgets = {arguments.short: "shakespeare-char", arguments.seconds: "shakespeare-char", arguments.long: "shakespeare-char-long"}
+            for seconds, recipe in budgets.items():
+                if seconds:
+                    points.append(timed(recipe, str(Path(arguments.data).resolve()), Path(runs), seconds, seed, arguments.overrides))
+                    print(points[-1], file=sys.stderr)
+    short, middle, long = (
+        [point for point in points if point["budget_seconds"] == budget] for budget in (arguments.short, arguments.seconds, arguments.long)
+    )
     reached = all(point["loss"] <= TARGET for point in short)
     key = f"loss_at_{arguments.seconds:g}_s"
-    losses = [point["loss"] for point in long]
+    losses = [point["loss"] for point in middle]
     result: dict[str, Any] = {
         "seconds_to_1_886": round(statistics.median(point["seconds"] for point in short), 2) if reached else None,
         "loss_at_short": statistics.median(point["loss"] for point in short),
         key: statistics.median(losses), f"{key}_lowest": min(losses), f"{key}_highest": max(losses),
-        "seconds": statistics.median(point["seconds"] for point in long), "seeds": arguments.seeds, "nanogpt": peer,
+        "seconds": statistics.median(point["seconds"] for point in middle),
+        "loss_long": statistics.median(point["loss"] for point in long) if long else None,
+        "seconds_long": statistics.median(point["seconds"] for point in long) if long else None, "seeds": arguments.seeds, "nanogpt": peer,
         "share_of_nanogpt_seconds": round(statistics.median(p["seconds"] for p in short) / peer["seconds"], 4) if peer and reached else None,
         "points": points,
     }  # fmt: skip
@@ -127,6 +134,8 @@ def main() -> None:
     for point in points:
         print(f"seed {point['seed']}: {point['loss']:.4f} nats per character after {point['seconds']:.1f} s")
     print(f"medians: {result['loss_at_short']:.4f} after {result['seconds_to_1_886']} s (target {TARGET}); {result[key]:.4f} after {result['seconds']:.1f} s")
+    if long:
+        print(f"long: {result['loss_long']:.4f} after {result['seconds_long']:.1f} s")
 
 
 if __name__ == "__main__":
