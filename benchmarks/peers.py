@@ -132,9 +132,9 @@ def nanochat(settings: dict[str, Any]) -> dict[str, Any]:
         step(it, 10_000)
     each = (time.perf_counter() - timed) / 3
     left = 60 * settings["minutes"] - (time.perf_counter() - began)
-    steps = 4 + int(left / each)
     if left < each:
         raise SystemExit(f"nanochat: {settings['minutes']} minutes are over before the fifth step; give more --minutes")
+    steps = 4 + int(left / each)
     for it in range(4, steps):
         step(it, steps)
     seconds = time.perf_counter() - began

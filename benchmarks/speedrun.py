@@ -3,8 +3,8 @@
     python benchmarks/speedrun.py --data FOLDER [--seeds 5] [--short 8.5] [--seconds 96] [--long 255] [--nanogpt PATH] [--json]
 
 FOLDER holds input.txt. Each point is a whole build of `recipes/shakespeare-char.yaml` (--long: of
-`recipes/shakespeare-char-long.yaml`; 0 leaves it out) with its own budget and schedule: the clock runs over planning and pretraining (model, measuring the machine, steps, logs, checkpoints), after imports and
-after the text is tokenised. Training is on the first 90 %, the loss (nats per character) over all of the last 10 %, by
+`recipes/shakespeare-char-long.yaml`; 0 leaves it out) with its own budget and schedule: the clock runs over planning
+and pretraining (model, measuring the machine, steps, logs, checkpoints), after imports and after the text is tokenised. Training is on the first 90 %, the loss (nats per character) over all of the last 10 %, by
 a window of the model's context that slides by a quarter of it. `seconds_to_1_886` is the whole time of the shortest
 budget whose end is at most 1.886; 1.886 is where nanoGPT's CPU recipe ends, which runs first where its clone is given.
 """
@@ -97,22 +97,28 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*", help="section.key=value")
     arguments = parser.parse_args()
+    budgets = {
+        "short": ("shakespeare-char", arguments.short),
+        "middle": ("shakespeare-char", arguments.seconds),
+        "long": ("shakespeare-char-long", arguments.long),
+    }
+    if any(seconds and seconds <= PLANNING for _, seconds in budgets.values()):
+        parser.error(f"a budget must be over the {PLANNING} seconds that planning takes")
     import torch._dynamo  # noqa: F401  (torch's optimizers import it at their first use)
 
     import groundup.build  # noqa: F401  (imports are not counted)
 
     peer = nanogpt(Path(arguments.nanogpt), (Path(arguments.data) / "input.txt").read_text()) if arguments.nanogpt else None
-    points = []
+    data = str(Path(arguments.data).resolve())
+    ended: dict[str, list[dict[str, float]]] = {name: [] for name in budgets}
     with tempfile.TemporaryDirectory() as runs:
         for seed in range(arguments.seeds):
-            budgets = {arguments.short: "shakespeare-char", arguments.seconds: "shakespeare-char", arguments.long: "shakespeare-char-long"}
-            for seconds, recipe in budgets.items():
+            for name, (recipe, seconds) in budgets.items():
                 if seconds:
-                    points.append(timed(recipe, str(Path(arguments.data).resolve()), Path(runs), seconds, seed, arguments.overrides))
-                    print(points[-1], file=sys.stderr)
-    short, middle, long = (
-        [point for point in points if point["budget_seconds"] == budget] for budget in (arguments.short, arguments.seconds, arguments.long)
-    )
+                    ended[name].append(timed(recipe, data, Path(runs) / name, seconds, seed, arguments.overrides))
+                    print(ended[name][-1], file=sys.stderr)
+    short, middle, long = ended.values()
+    points = [*short, *middle, *long]
     reached = all(point["loss"] <= TARGET for point in short)
     key = f"loss_at_{arguments.seconds:g}_s"
     losses = [point["loss"] for point in middle]
