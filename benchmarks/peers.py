@@ -124,18 +124,20 @@ def nanochat(settings: dict[str, Any]) -> dict[str, Any]:
         optimizer.step()
         model.zero_grad(set_to_none=True)
 
-    # its steps are given beforehand: one to compile, three to learn the speed, then as many as fit
+    # its steps are given beforehand: one to compile, two to warm up, five to learn the speed, then as many as fit
     step(0, 10_000)
     first = time.perf_counter() - began
-    timed = time.perf_counter()
-    for it in range(1, 4):
+    for it in range(1, 3):
         step(it, 10_000)
-    each = (time.perf_counter() - timed) / 3
+    timed = time.perf_counter()
+    for it in range(3, 8):
+        step(it, 10_000)
+    each = (time.perf_counter() - timed) / 5
     left = 60 * settings["minutes"] - (time.perf_counter() - began)
     if left < each:
-        raise SystemExit(f"nanochat: {settings['minutes']} minutes are over before the fifth step; give more --minutes")
-    steps = 4 + int(left / each)
-    for it in range(4, steps):
+        raise SystemExit(f"nanochat: {settings['minutes']} minutes are over before the ninth step; give more --minutes")
+    steps = 8 + int(left / each)
+    for it in range(8, steps):
         step(it, steps)
     seconds = time.perf_counter() - began
     model.eval()

@@ -90,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with input.txt")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=96.0)
     parser.add_argument("--short", type=float, default=8.5, help="the budget to reach 1.886 in")
     parser.add_argument("--long", type=float, default=0.0, help="the budget of the long recipe; 0: without it")
@@ -109,10 +110,11 @@ def main() -> None:
     import groundup.build  # noqa: F401  (imports are not counted)
 
     peer = nanogpt(Path(arguments.nanogpt), (Path(arguments.data) / "input.txt").read_text()) if arguments.nanogpt else None
+    print(f"nanoGPT: {peer}", file=sys.stderr)
     data = str(Path(arguments.data).resolve())
     ended: dict[str, list[dict[str, float]]] = {name: [] for name in budgets}
     with tempfile.TemporaryDirectory() as runs:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             for name, (recipe, seconds) in budgets.items():
                 if seconds:
                     ended[name].append(timed(recipe, data, Path(runs) / name, seconds, seed, arguments.overrides))

@@ -40,6 +40,7 @@ LADDER = (
 TOKENS_PER_PARAMETER = 4.0
 SUSTAINED_SHARE = 0.6  # of the matrix-product peak that a small model's training step reaches; only to choose a size
 COMPILE_PAYS_AFTER_SECONDS = 5 * 60  # compiling 2 layers cost 18 s and gave 14 % on 2 cores: even after 2 minutes
+COMPILE_AGAIN = 0.25  # the run compiles once more what was compiled to measure, and finds most of it kept (measured: 63 s, then 11)
 ONE_PASS = 1.25  # passes over the text that still count as one for the n-gram tables
 MEMORY_SHARE = 0.7  # of what is free, for one forward and backward pass
 MOST_TOKENS = 262_144  # in one forward pass; nothing is gained beyond
@@ -127,19 +128,22 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         total = training.steps * mean_tokens
     else:
         # seconds a token, over the phases by their shares
-        slow = [
-            share / tokens_per_second(
+        speeds = [
+            tokens_per_second(
                 config, rows, context, parts, precision, optimizer, compiles=bool(compiles), seconds=min(6.0, 0.02 * (budget_seconds or 0)),
             )
-            for share, context, rows, parts in shapes
-        ]
-        rate = 1 / sum(slow)
+            for _, context, rows, parts in shapes
+        ]  # fmt: skip
+        rate = 1 / sum(shape[0] / speed for shape, (speed, _) in zip(shapes, speeds, strict=True))
         notes.because(
             f"measured {rate:,.0f} tokens/s ({100 * rate * training_flops_per_token(config) / peak:.0f} % of {peak / 1e9:,.0f} GFLOP/s)"
         )
         assert budget_seconds is not None
         looking = training.evaluations * EVALUATION_SHARE / 3
-        wanted = budget_seconds * rate / (1 + looking)
+        compiling = (1 + COMPILE_AGAIN) * sum(seconds for _, seconds in speeds) if compiles else 0.0
+        if compiles:
+            notes.because(f"compiling takes {compiling:.0f} s of them")
+        wanted = max(0.5 * budget_seconds, budget_seconds - compiling) * rate / (1 + looking)
         most = training.max_epochs * train_tokens
         total = min(wanted, most)
     phases = [
@@ -314,8 +318,9 @@ def _random_batch(config: ModelConfig, rows: int, context: int, seed: int = 0) -
 def tokens_per_second(
     config: ModelConfig, rows: int, context: int, parts: int, precision: Precision, settings: OptimizerSettings, *, compiles: bool,
     seconds: float = 6.0,
-) -> float:
-    """Tokens a second of real training steps on random tokens: the median of a few after warming up."""
+) -> tuple[float, float]:
+    """Tokens a second of real training steps on random tokens, the median of a few after warming up; and the seconds that
+    the first step took longer than the others: compiling, where it compiles."""
     keep_freed_memory()
     model = build(config, seed=0)
     if compiles:
@@ -337,7 +342,8 @@ def tokens_per_second(
         if len(times) == 2 and compiles:
             end = time.perf_counter() + seconds
     median = len(times[1:]) // 2
-    return parts * rows * context / (parts * sorted(times[1:])[median] + sorted(updates[1:])[median])
+    step, update = sorted(times[1:])[median], sorted(updates[1:])[median]
+    return parts * rows * context / (parts * step + update), max(0.0, times[0] + updates[0] - step - update)
 
 
 def most_rows(config: ModelConfig, precision: Precision) -> int:
