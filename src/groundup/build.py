@@ -18,15 +18,18 @@ from groundup.generation.sampling import SamplingSettings
 from groundup.models.build import build as build_model
 from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
-from groundup.planning.budget import plan
+from groundup.planning.budget import plan, vocabulary_shape
 from groundup.progress import say
 from groundup.report.figures import figures
 from groundup.report.page import write as write_report
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.documents import texts
-from groundup.tokens.loader import BatchPhase, Loader
-from groundup.tokens.shards import TokenShards, TokenSplit, encode
-from groundup.tokens.tokenizer import Tokenizer, train_tokenizer
+from groundup.tokens.encoding import encode
+from groundup.tokens.learning import train_tokenizer
+from groundup.tokens.loader import Batch, BatchPhase, Loader
+from groundup.tokens.shards import TokenShards, TokenSplit
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.tokens.transforms import of_recipe
 from groundup.training import checkpoint
 from groundup.training.objectives import NextToken
 from groundup.training.optimizers import OptimizerSettings
@@ -42,7 +45,7 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     if last >= 1:
         cleaned = clean(run, collected)
     if last >= 2:
-        tokenizer = train_tokenizer(run, cleaned)
+        tokenizer = train_tokenizer(run, cleaned, lambda: vocabulary_shape(run.recipe))
         shards = encode(run, cleaned, tokenizer)
     if last >= 3:
         planned = plan(run, tokenizer, shards)
@@ -59,7 +62,7 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
 def tokenised(run: Run) -> tuple[Stage, Stage]:
     """Build up to the tokens; returns the tokenizer's stage and theirs."""
     cleaned = clean(run, collect(run))
-    tokenizer = train_tokenizer(run, cleaned)
+    tokenizer = train_tokenizer(run, cleaned, lambda: vocabulary_shape(run.recipe))
     return tokenizer, encode(run, cleaned, tokenizer)
 
 
@@ -73,8 +76,10 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     """The pretraining stage (folder `checkpoints`)."""
     recipe = run.recipe
     depends = {
-        "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds", "track"}),
+        "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}),
         "keep_checkpoints": recipe.training.keep_checkpoints,
+        "tokens": recipe.tokens.model_dump(include={"packing", "separate_documents", "fill_in_the_middle", "span_corruption"}),
+        "weights": recipe.weights,
         "seed": recipe.seed,
     }
     inputs = {"tokens": shards.digest, "tokenizer": tokenizer.digest, "plan": planned.digest}
@@ -86,7 +91,7 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     data = TokenShards(shards.final)
     held_out = data.split("held-out")
     phases = [BatchPhase(**phase) for phase in settled["phases"]]
-    loader = Loader(data.split("train"), phases, recipe.seed)
+    loader = batches(run, data.split("train"), phases)
     settings = Settings.of(
         recipe.training, steps=settled["steps"], optimizer=OptimizerSettings(**settled["optimizer"]), precision=settled["precision"],
         compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
@@ -106,6 +111,22 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     del counts["checkpoint"], counts["seconds"]
     stage.finish({**counts, "training_seconds": summary.seconds})
     return stage
+
+
+def batches(run: Run, split: TokenSplit, phases: list[BatchPhase]) -> Loader:
+    """The training batches that a recipe asks for."""
+    wish = run.recipe.tokens
+    return Loader(
+        split, phases, run.recipe.seed, packing=wish.packing, weights=run.recipe.weights, separate=wish.separate_documents,
+        transform=of_recipe(wish, split.special),
+    )  # fmt: skip
+
+
+def look_at_batch(run: Run, split: TokenSplit, step: int) -> Batch:
+    """The first micro-batch of a step, by the run's plan; before there is one, of eight rows of 64 places."""
+    path = run.path / "plan" / "plan.json"
+    phases = [BatchPhase(**phase) for phase in read_json(path)["phases"]] if path.is_file() else [BatchPhase(1, run.recipe.model.context or 64, 8)]
+    return batches(run, split, phases)(step, 0)
 
 
 def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, base: Stage, tuned: Stage | None) -> Stage:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from groundup.tokens.tokenizer import Tokenizer, bytes_only
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.tokens.trainers import bytes_only
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from groundup.dialogue.template import CHAT_TEMPLATE, Message, Template
 from groundup.errors import GroundupError, RequestError
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
-from groundup.tokens import tokenizer
+from groundup.tokens import trainers
+from groundup.tokens.tokenizer import Tokenizer
 from groundup.training.objectives import next_token
 
 TALK = (
@@ -51,11 +52,11 @@ def test_jinja_template_gives_the_same_ids(kind: str) -> None:
     """The text it renders, read by the `tokenizers` library as other software reads it, is our list of ids."""
     sample = ["Be brief. A question, an answer!\n\n", "x y z more no é"] * 3
     text = {
-        "bytes": lambda: tokenizer.bytes_only(),
-        "bpe": lambda: tokenizer.train_bpe(sample * 5, 280, must_reach=True),
-        "characters": lambda: tokenizer.characters(sample),
+        "bytes": lambda: trainers.bytes_only(),
+        "bpe": lambda: trainers.train_bpe(sample * 5, 280, must_reach=True),
+        "characters": lambda: trainers.characters(sample),
     }[kind]()
-    words = tokenizer.Tokenizer(text)
+    words = Tokenizer(text)
     reader = tokenizers.Tokenizer.from_str(text)
     template = SandboxedEnvironment().from_string(CHAT_TEMPLATE)
     for messages, prompt in ((TALK, False), (TALK[:2], True), (pair(" x", "y\n\n z  "), True)):

@@ -16,7 +16,8 @@ from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.models.ngram import KneserNey
 from groundup.tokens.shards import TokenSplit
-from groundup.tokens.tokenizer import Tokenizer, bytes_only, train_bpe
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.tokens.trainers import bytes_only, train_bpe
 
 END = 0
 

@@ -8,7 +8,8 @@ import torch
 from groundup.models.build import build
 from groundup.models.config import FAMILIES, ModelConfig
 from groundup.models.decoder import Decoder
-from groundup.tokens.tokenizer import Tokenizer, bytes_only
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.tokens.trainers import bytes_only
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def epoch_rows(loader: Loader, epoch: int) -> list[dict[str, torch.Tensor]]:
 
 def test_the_picture_in_packing() -> None:
     row = np.array([[END, 11, 12, 13, END, 21, 22, END, 31], [12, 13, END, 21, 22, END, END, 31, 32]])
-    segments, positions = segments_and_positions(row, END)
+    segments, positions = segments_and_positions(row == END)
     assert segments.tolist() == [[0, 0, 0, 0, 1, 1, 1, 2, 2], [0, 0, 1, 1, 1, 2, 3, 3, 3]]
     assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1], [0, 1, 0, 1, 2, 0, 0, 1, 2]]
 

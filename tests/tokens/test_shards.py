@@ -15,9 +15,11 @@ import pytest
 
 from groundup.errors import GroundupError
 from groundup.run import Run
-from groundup.tokens import shards
-from groundup.tokens.shards import TokenShards, encode
-from groundup.tokens.tokenizer import Tokenizer, train_tokenizer
+from groundup.tokens import encoding
+from groundup.tokens.encoding import encode
+from groundup.tokens.learning import train_tokenizer
+from groundup.tokens.shards import TokenShards
+from groundup.tokens.tokenizer import Tokenizer
 
 
 def rows(count: int = 60) -> list[tuple[str, str, str]]:
@@ -57,7 +59,7 @@ def test_large_vocabularies_take_32_bits(build_clean, monkeypatch) -> None:
     run, cleaned = build_clean(rows())
     tokenizer = train_tokenizer(run, cleaned)
     narrow = TokenShards(encode(run, cleaned, tokenizer).final).split("train")
-    monkeypatch.setattr(shards, "_kind", lambda vocabulary: np.dtype("<u4"))
+    monkeypatch.setattr(encoding, "id_type", lambda vocabulary: np.dtype("<u4"))
     (run.path / "tokens" / "manifest.json").unlink()
     wide = TokenShards(encode(run, cleaned, tokenizer).final).split("train")
     assert (narrow.tokens.dtype.itemsize, wide.tokens.dtype.itemsize) == (2, 4)
@@ -79,8 +81,8 @@ def test_too_little_text_is_an_error(build_clean) -> None:
 @pytest.mark.parametrize("moment", range(0, 30, 3))
 def test_stopped_anywhere_and_started_again_gives_the_same_bytes(build_clean, monkeypatch, moment) -> None:
     """Each commit, each batch and the steps after them can be the last thing that happens."""
-    monkeypatch.setattr(shards, "COMMIT_BYTES", 1500)
-    monkeypatch.setattr(shards, "BATCH_BYTES", 500)
+    monkeypatch.setattr(encoding, "COMMIT_BYTES", 1500)
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 500)
     run, cleaned = build_clean(rows())
     tokenizer = train_tokenizer(run, cleaned)
     whole = contents(encode(run, cleaned, tokenizer).final)
@@ -103,7 +105,7 @@ def test_stopped_anywhere_and_started_again_gives_the_same_bytes(build_clean, mo
 
     real = Tokenizer.encode_batch
     monkeypatch.setattr(Tokenizer, "encode_batch", lambda self, texts: (encoded.extend(texts), real(self, texts))[1])
-    for owner, name in ((shards._Writer, "write"), (shards, "write_json"), (shards._Writer, "commit"), (shards, "_close")):
+    for owner, name in ((encoding._Writer, "write"), (encoding, "write_json"), (encoding._Writer, "commit"), (encoding, "_close")):
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     with pytest.raises(Killed):
         encode(run, cleaned, tokenizer)
@@ -121,16 +123,16 @@ def test_kill_9(build_clean) -> None:
     shutil.rmtree(run.path / "tokens")
     program = (
         "import sys, os, signal; from pathlib import Path\n"
-        "from groundup.run import Run; from groundup.tokens import shards; from groundup.tokens.tokenizer import train_tokenizer\n"
-        "shards.COMMIT_BYTES, shards.BATCH_BYTES = 2500, 800\n"
+        "from groundup.run import Run; from groundup.tokens import encoding; from groundup.tokens.learning import train_tokenizer\n"
+        "encoding.COMMIT_BYTES, encoding.BATCH_BYTES = 2500, 800\n"
         "run = Run.read(Path(sys.argv[1])); cleaned = run.stage('clean', 'corpus/clean', depends={}, inputs={})\n"
-        "write, left = shards._Writer.write, [int(sys.argv[2])]\n"
+        "write, left = encoding._Writer.write, [int(sys.argv[2])]\n"
         "def dying(self, *args):\n"
         "    write(self, *args); left[0] -= 1\n"
         "    if not left[0]:\n"
         "        [file.flush() for file in self._files.values()]; os.kill(os.getpid(), signal.SIGKILL)\n"
-        "shards._Writer.write = dying\n"
-        "shards.encode(run, cleaned, train_tokenizer(run, cleaned))\n"
+        "encoding._Writer.write = dying\n"
+        "encoding.encode(run, cleaned, train_tokenizer(run, cleaned))\n"
     )
     for writes in (9, 15):  # killed twice, the second time further on
         done = subprocess.run([sys.executable, "-c", program, str(run.path), str(writes)], capture_output=True, env=os.environ)

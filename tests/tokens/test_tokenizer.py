@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from groundup.errors import GroundupError
 from groundup.run import read_json
 from groundup.tokens import documents, tokenizer
-from groundup.tokens.tokenizer import SPECIAL, Tokenizer, bytes_only, characters, train_bpe, train_tokenizer
+from groundup.tokens.learning import train_tokenizer
+from groundup.tokens.tokenizer import SPECIAL, Tokenizer
+from groundup.tokens.trainers import bytes_only, characters, train_bpe
+from groundup.tokens.vocabulary import most_tokens
 
 WORDS = ["the", "king", "said", "that", "naïve", "straße", "дом", "国", "1984", "don't", "\n\n", "  ", "def f(x):", "—", "😀"]
 
@@ -32,7 +35,7 @@ def sample(seed: int = 0, words: int = 4000) -> str:
 @functools.cache
 def made(kind: str) -> Tokenizer:
     makers = {
-        "bpe": lambda: train_bpe([sample()], 290, must_reach=True),
+        "bpe": lambda: train_bpe([sample()], 294, must_reach=True),
         "characters": lambda: characters([sample()]),
         "bytes": bytes_only,
     }
@@ -67,14 +70,14 @@ def test_special_tokens_come_first_and_stand_for_no_text(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_works_in_the_library_that_everyone_loads_it_with(kind: str, tmp_path) -> None:
     words = made(kind)
-    text = made_text = {"bpe": train_bpe([sample()], 290, must_reach=True), "characters": characters([sample()]), "bytes": bytes_only()}[kind]
+    text = made_text = {"bpe": train_bpe([sample()], 294, must_reach=True), "characters": characters([sample()]), "bytes": bytes_only()}[kind]
     (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
     assert Tokenizer.load(tmp_path).digest == Tokenizer(made_text).digest
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for line in ("the king said naïve 国 ж 😀", " \n\n  x", "été"):
         assert theirs.encode(line).ids == words.encode(line)
         assert theirs.decode(words.encode(line)) == line
-    assert theirs.encode("<|user|>the<|end_of_turn|>").ids == [3, *words.encode("the"), 5]
+    assert theirs.encode("<|user|>the<|end_of_turn|>").ids == [words.special["<|user|>"], *words.encode("the"), words.special["<|end_of_turn|>"]]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"model": {"vocab": {}}}', bytes_only().replace("<|user|>", "<|you|>")])
@@ -110,7 +113,7 @@ def test_cutting_long_texts_changes_no_token(text: str) -> None:
 
 def test_the_number_of_threads_does_not_change_the_merges() -> None:
     program = (
-        "import random; from groundup.tokens.tokenizer import train_bpe, Tokenizer\n"
+        "import random; from groundup.tokens.tokenizer import Tokenizer; from groundup.tokens.trainers import train_bpe\n"
         "d = random.Random(1); words = [''.join(d.choices('abcdef', k=d.randrange(1, 8))) for _ in range(3000)]\n"
         "texts = [' '.join(d.choices(words, k=200)) for _ in range(300)]\n"
         "print(Tokenizer(train_bpe(texts, 700, must_reach=True)).digest)"
@@ -140,7 +143,7 @@ def test_a_line_without_a_space_is_no_trap(text: str) -> None:
 def test_encode_batch_is_encode_of_each() -> None:
     texts = ["", "the king", sample(1), "國"]
     for kind in KINDS:
-        assert made(kind).encode_batch(texts) == [made(kind).encode(text) for text in texts]
+        assert [ids.tolist() for ids in made(kind).encode_batch(texts)] == [made(kind).encode(text) for text in texts]
 
 
 def rows(count: int = 30, words: int = 400) -> list[tuple[str, str, str]]:
@@ -182,19 +185,20 @@ def test_no_training_text_is_an_error(build_clean) -> None:
         train_tokenizer(*build_clean([("a", "held-out", "some text")]))
 
 
-def test_default_vocabulary() -> None:
-    sizes = [tokenizer.default_vocabulary(size) for size in (1, 1_100_000, 4_000_000, 67_000_000, 10**12)]
-    assert sizes == [512, 2048, 4096, 16_384, 32_768]
+def test_the_text_bounds_the_vocabulary() -> None:
+    sizes = [most_tokens(size) for size in (1, 1_100_000, 4_000_000, 67_000_000, 10**12)]
+    assert sizes == [512, 2048, 4096, 16_384, 65_536]
 
 
 def test_sample_is_bounded_seeded_and_blind_to_order(build_clean) -> None:
     everything = [(f"id{n}", "train", f"{n:04d}" * 25) for n in range(1000)]
     folder = build_clean(everything)[1].final
     backwards = build_clean(everything[::-1], "backwards")[1].final
-    some = list(documents.sample(folder, "train", 20_000, 1))
+    draw = lambda place, most, seed: [one.text for one in documents.sample(place, "train", most, seed)]  # noqa: E731
+    some = draw(folder, 20_000, 1)
     assert 12_000 < sum(map(len, some)) <= 20_100
-    assert set(some) != set(documents.sample(folder, "train", 20_000, 2))
-    assert list(documents.sample(folder, "train", 10**6, 1)) == [text for _, _, text in everything]
-    again = list(documents.sample(backwards, "train", 20_000, 1))
+    assert set(some) != set(draw(folder, 20_000, 2))
+    assert draw(folder, 10**6, 1) == [text for _, _, text in everything]
+    again = draw(backwards, 20_000, 1)
     assert len(set(some) & set(again)) >= 0.9 * min(len(some), len(again))  # the bound may cut one of them short
     assert np.mean([int(text[:4]) for text in some]) == pytest.approx(500, abs=100)

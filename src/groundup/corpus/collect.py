@@ -12,10 +12,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from groundup.corpus.sources import python_docs
+from groundup.corpus.sources import python_docs, token_files
 from groundup.corpus.sources.crawl import crawl
 from groundup.errors import RequestError
-from groundup.recipe import CrawlSource, FilesSource, PythonDocsSource
+from groundup.recipe import CrawlSource, FilesSource, PythonDocsSource, TokenFilesSource
 from groundup.run import Run, Stage, digest, write_json
 
 READ_BITS = 0o444  # what nobody may read is left alone even where we could (root)
@@ -24,8 +24,11 @@ FIXED_DATE = "2000-01-01T00:00:00Z"  # WARC-Date of pages made on the spot, whic
 
 def collect(run: Run) -> Stage:
     """The collect stage (folder `corpus/collected`). Raises RequestError for a path that does not exist."""
-    listings = {source.name: listing(source) for source in run.recipe.sources if isinstance(source, FilesSource)}
-    depends = {"sources": [source.model_dump(exclude={"text_field"}) for source in run.recipe.sources]}
+    listings = {source.name: listing(source) for source in run.recipe.sources if isinstance(source, FilesSource | TokenFilesSource)}
+    for source in run.recipe.sources:
+        if isinstance(source, TokenFilesSource):
+            token_files.vocabulary(Path(source.tokenizer))  # a wrong path is better known now
+    depends = {"sources": [source.model_dump(exclude={"text_field", "weight"}) for source in run.recipe.sources]}
     inputs = {name: digest(files) for name, files in listings.items()}
     # python-docs reads the interpreter's own documentation: another Python is another input
     inputs |= {source.name: platform.python_version() for source in run.recipe.sources if isinstance(source, PythonDocsSource)}
@@ -37,7 +40,7 @@ def collect(run: Run) -> Stage:
     for source in run.recipe.sources:
         folder = stage.work / source.name
         folder.mkdir(exist_ok=True)
-        if isinstance(source, FilesSource):
+        if isinstance(source, FilesSource | TokenFilesSource):
             files = listings[source.name]
             write_json(folder / "files.json", files)
             counts["files"] += sum("error" not in file for file in files)
@@ -60,7 +63,7 @@ def _crawl(source: CrawlSource | PythonDocsSource, folder: Path) -> dict[str, An
         return crawl(python_docs.as_crawl(source), folder, connect_to={python_docs.HOST: place}, date=FIXED_DATE)
 
 
-def listing(source: FilesSource) -> list[dict[str, Any]]:
+def listing(source: FilesSource | TokenFilesSource) -> list[dict[str, Any]]:
     """All files of a source in the order of their relative paths, each with its size and time or an `error`."""
     root = Path(source.path).expanduser().absolute()
     try:

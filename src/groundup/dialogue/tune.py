@@ -53,7 +53,7 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         "tune", "dialogue",
         depends={
             "dialogue": recipe.dialogue.model_dump(exclude={"questions"}),
-            "training": recipe.training.model_dump(exclude={"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track"}),
+            "training": recipe.training.model_dump(exclude={"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}),
             "seed": recipe.seed,
         },
         inputs={

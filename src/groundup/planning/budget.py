@@ -25,6 +25,7 @@ from groundup.progress import say
 from groundup.recipe import Phase, Recipe, Training
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.loader import BatchPhase
+from groundup.tokens.vocabulary import Shape
 from groundup.training.memory import keep_freed_memory
 from groundup.training.objectives import next_token
 from groundup.training.optimizers import OptimizerSettings, optimizers
@@ -73,11 +74,13 @@ class Derivation:
     """Reasons collected on the way."""
 
     reasons: list[str] = field(default_factory=list)
+    quiet: bool = False
 
     def because(self, sentence: str) -> None:
         """Keep a reason and print it."""
         self.reasons.append(sentence)
-        say(f"  {sentence}")
+        if not self.quiet:
+            say(f"  {sentence}")
 
 
 def plan(run: Run, tokenizer: Stage, tokens: Stage) -> Stage:
@@ -88,7 +91,8 @@ def plan(run: Run, tokenizer: Stage, tokens: Stage) -> Stage:
     recipe = run.recipe
     depends = {
         "model": recipe.model.model_dump(),
-        "training": recipe.training.model_dump(exclude={"keep_checkpoints", "checkpoint_seconds"}),
+        "training": recipe.training.model_dump(exclude={"keep_checkpoints", "checkpoint_seconds", "loader_threads"}),
+        "weights": recipe.weights,
     }
     stage = run.stage("plan", "plan", depends=depends, inputs={"tokenizer": tokenizer.digest, "tokens": tokens.digest})
     if stage.done:
@@ -96,9 +100,22 @@ def plan(run: Run, tokenizer: Stage, tokens: Stage) -> Stage:
     shards = read_json(tokens.final / "shards.json")
     say("plan:")
     result = derive(recipe, vocabulary=shards["vocabulary"], train_tokens=shards["train"]["tokens"], machine=hardware.measure())
+    result["reasons"] += _passes(recipe, shards["train"]["sources"], result["tokens"])
     write_json(stage.work / "plan.json", result)
     stage.finish({"parameters": result["parameters"], "steps": result["steps"]})
     return stage
+
+
+def _passes(recipe: Recipe, sources: dict[str, dict[str, int]], tokens: int) -> list[str]:
+    """How often a mixture sees each source, with a warning where that is too often."""
+    if recipe.weights is None:
+        return []
+    notes, whole = Derivation(), sum(recipe.weights.values())
+    for name, one in sources.items():
+        passes = tokens * recipe.weights[name] / whole / max(1, one["tokens"])
+        often = "; beyond 4 a pass is worth ever less (Muennighoff et al. 2023)" if passes > 4 else ""
+        notes.because(f"source {name}: {100 * recipe.weights[name] / whole:.1f} % of the tokens, {passes:.2f} passes{often}")
+    return notes.reasons
 
 
 def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +197,19 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         "evaluation_tokens": max(4096, int(EVALUATION_SHARE * tokens)),
         "reasons": notes.reasons,
     }
+
+
+def vocabulary_shape(recipe: Recipe) -> Shape:
+    """What a vocabulary's size is weighed by: the model that would be planned for it on this machine."""
+    machine, notes = hardware.measure(), Derivation(quiet=True)
+    peak = 1e9 * machine["bf16_gflops" if _precision(recipe, machine, notes) == "bf16" else "fp32_gflops"]
+    budget_seconds = None if recipe.training.steps else 60.0 * (recipe.training.minutes or 10.0)
+
+    def shape(vocabulary: int, train_tokens: int) -> tuple[int, int]:
+        config = _shape(recipe, vocabulary, train_tokens, budget_seconds, peak, notes)
+        return matmul_parameters(config) - vocabulary * config.width, config.width
+
+    return shape
 
 
 def _precision(recipe: Recipe, machine: dict[str, Any], notes: Derivation) -> Precision:

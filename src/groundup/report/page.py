@@ -49,6 +49,7 @@ def render(run: Run) -> str:
         settings=sections.settings(material),
         machine=sections.machine(material),
         funnel=sections.funnel(material),
+        compression=sections.compression(material),
         cut=_cut(run, material),
         curves=sections.curves(material, found),
         bits=sections.bits(found),

@@ -209,6 +209,20 @@ def funnel(material: Material) -> Row | None:
     return {"rows": rows, "splits": splits}
 
 
+def compression(material: Material) -> Row | None:
+    """Bytes a token by source and language, beside other tokenizers; nothing where there is one text and no other."""
+    own = material.tokenizer
+    columns = {"this one": own, **(own.get("others") or {})}
+    groups = [(what, name) for what in ("by_source", "by_language") for name in own.get(what) or {} if len(own[what]) > 1]
+    if not groups and len(columns) == 1:
+        return None
+    rows = [
+        {"name": name, "values": [((one.get(what) or {}).get(name) or {}).get("bytes_per_token") for one in columns.values()]}
+        for what, name in groups
+    ]
+    return {"names": list(columns), "rows": [*rows, {"name": "all", "values": [one.get("bytes_per_token") for one in columns.values()]}]}
+
+
 def _reasons(step: Row) -> list[Row]:
     """Reasons for dropping, the most frequent first, each with its samples."""
     counted = step.get("reasons") or {}

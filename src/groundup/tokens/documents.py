@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +15,17 @@ SPLITS: tuple[Split, ...] = ("train", "held-out")
 ROWS = 64  # read at once: with documents of up to a million characters, tens of MB
 
 
+class Text(NamedTuple):
+    """A document of the clean corpus."""
+
+    name: str
+    """Its id."""
+    source: str
+    language: str
+    """Empty where it is not known."""
+    text: str
+
+
 def parts(cleaned: Path) -> list[Path]:
     """The Parquet files of a clean corpus, in order."""
     return sorted(cleaned.glob("part-*.parquet"))
@@ -22,43 +33,57 @@ def parts(cleaned: Path) -> list[Path]:
 
 def texts(cleaned: Path, split: Split) -> Iterator[str]:
     """The texts of one split, in the corpus's order."""
-    for _, text in _rows(cleaned, split):
-        yield text
+    for document in _rows(cleaned, split):
+        yield document.text
 
 
-def sample(cleaned: Path, split: Split, most_bytes: int, seed: int) -> Iterator[str]:
-    """Texts of one split drawn by a hash of (seed, id), about `most_bytes` of UTF-8 and never more but for the last text.
+def sample(cleaned: Path, split: Split, most_bytes: int, seed: int, weights: Mapping[str, float] | None = None) -> Iterator[Text]:
+    """Documents of one split drawn by a hash of (seed, id), about `most_bytes` of UTF-8.
 
-    All of them where they fit. The draw does not depend on the order of the rows.
+    All of them where they fit. `weights` (by source) divide the bytes among the sources; without them each has the
+    share that it has of the text. A source never gives more than it has, nor more than its part but for its last text.
+    The draw does not depend on the order of the rows.
     """
-    total = size(cleaned, split)
-    taken = 0
-    for name, text in _rows(cleaned, split):
-        if taken >= most_bytes:
-            return
-        if total <= most_bytes or _uniform(seed, name) < most_bytes / total:
-            taken += len(text.encode())
-            yield text
+    sizes = by_source(cleaned, split)
+    total = sum(sizes.values())
+    shares = {source: weights[source] if weights else size / max(1, total) for source, size in sizes.items()}
+    whole = sum(shares.values()) or 1.0
+    part = {source: min(float(sizes[source]), most_bytes * share / whole) for source, share in shares.items()}
+    taken = dict.fromkeys(sizes, 0)
+    for document in _rows(cleaned, split):
+        source, wanted = document.source, part[document.source]
+        if wanted >= sizes[source] or (taken[source] < wanted and _uniform(seed, document.name) < wanted / sizes[source]):
+            taken[source] += len(document.text.encode())
+            yield document
 
 
 def size(cleaned: Path, split: Split) -> int:
     """UTF-8 bytes of one split."""
-    total = 0
+    return sum(by_source(cleaned, split).values())
+
+
+def by_source(cleaned: Path, split: Split) -> dict[str, int]:
+    """UTF-8 bytes of one split by source, in the order in which the sources come."""
+    total: dict[str, int] = {}
     for path in parts(cleaned):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS, columns=["split", "text"]):
+            for batch in file.iter_batches(ROWS, columns=["source", "split", "text"]):
                 chosen = batch.filter(pc.equal(batch.column("split"), split))
-                total += pc.sum(pc.binary_length(chosen.column("text"))).as_py() or 0
+                lengths = pc.binary_length(chosen.column("text")).to_pylist()
+                for source, length in zip(chosen.column("source").to_pylist(), lengths, strict=True):
+                    total[source] = total.get(source, 0) + length
     return total
 
 
-def _rows(cleaned: Path, split: Split) -> Iterator[tuple[str, str]]:
-    """(id, text) of one split."""
+def _rows(cleaned: Path, split: Split) -> Iterator[Text]:
+    """The documents of one split."""
     for path in parts(cleaned):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS, columns=["id", "split", "text"]):
+            columns = ["id", "source", *(["language"] if "language" in file.schema_arrow.names else []), "text"]
+            for batch in file.iter_batches(ROWS, columns=[*columns, "split"]):
                 chosen = batch.filter(pc.equal(batch.column("split"), split))
-                yield from zip(chosen.column("id").to_pylist(), chosen.column("text").to_pylist(), strict=True)
+                for row in zip(*(chosen.column(name).to_pylist() for name in columns), strict=True):
+                    yield Text(row[0], row[1], (row[2] or "") if len(columns) == 4 else "", row[-1])
 
 
 def _uniform(seed: int, name: str) -> float:

@@ -1,30 +1,35 @@
 """Batches of packed rows, each a pure function of its step: a run goes on from any step with the very same data.
 
-An epoch cuts the stream of N tokens into N // context windows and visits them in a random order. The stream is a ring
-(it ends with the <|end_of_text|> that opens its first document), and each epoch cuts it at another random place, so
-the borders of the windows differ from epoch to epoch. Within an epoch every token is a target exactly once, but for
-the N % context tokens before the cut.
+A pass visits all rows (`packing.py`) in a random order (`mixing.py`), each pass in another. Several sources with weights
+of their own pass at their own pace. What comes n-th does not depend on how many processes read, how many threads
+fetch ahead, or where the run began.
 
-A run may have phases with batches and contexts of their own; a phase with a shorter context cuts the same windows into
-shorter rows, so the epochs go on across phases.
+A run may have phases with batches and contexts of their own; a phase with a shorter context cuts the same rows into
+shorter ones, so the passes go on across phases.
 
 Shapes: B rows, T time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from groundup.errors import GroundupError
-from groundup.tokens.packing import segments_and_positions
+from groundup.tokens.mixing import Mixture, Numbers, Shuffle
+from groundup.tokens.packing import Block, Packing, Transform, rows_of, segments_and_positions, transformed
 from groundup.tokens.shards import TokenSplit
+
+Batch = dict[str, Tensor]
+FAR = 64  # steps that are looked ahead for a process's next share
 
 
 @dataclass(frozen=True)
@@ -38,61 +43,76 @@ class BatchPhase:
 
     @property
     def tokens(self) -> int:
-        """Tokens a step sees."""
+        """Places a step has."""
         return self.context * self.rows * self.micro_batches
 
 
 class Loader:
     """A batch source: `loader(step, micro)` gives the tensors of one micro-batch.
 
-    The last phase goes on past its end. Raises GroundupError where the split is shorter than one row, ValueError where a
-    phase's micro-batches are no whole number of windows of the longest context.
+    `weights` (by source) mix the sources in these shares; without them each token comes once a pass. `separate`: whether
+    attention stays within a document and positions restart with it. The last phase goes on past its end. Raises
+    GroundupError where there is no whole row or a weight is missing, ValueError where a phase's micro-batches are no
+    whole number of rows of the longest context.
     """
 
-    def __init__(self, split: TokenSplit, phases: Sequence[BatchPhase], seed: int) -> None:
+    def __init__(
+        self, split: TokenSplit, phases: Sequence[BatchPhase], seed: int, *, packing: Packing = "concatenate",
+        weights: Mapping[str, float] | None = None, separate: bool = True, transform: Transform | None = None,
+    ) -> None:  # fmt: skip
         self.split, self.phases, self.seed = split, list(phases), seed
         self.context = max(phase.context for phase in phases)
-        """Tokens of a window (the longest row)."""
+        """Places of the longest row."""
         for phase in phases:
             if self.context % phase.context or phase.rows * phase.context % self.context:
                 raise ValueError(f"{phase.rows} rows of {phase.context} tokens are no whole number of windows of {self.context}")
-        self.windows = len(split.tokens) // self.context
-        """Windows an epoch has."""
-        if self.windows == 0:
-            raise GroundupError(
-                f"the text has {len(split.tokens):,} tokens, fewer than one context of {self.context:,}", where="tokens",
-                do="Add text, or set model.context lower.",
-            )  # fmt: skip
-        self._epoch = lru_cache(maxsize=2)(self._draw)  # a batch may straddle two epochs
+        self._separate, self._transform = separate, transform
+        self.sources = _mixed(split, weights) if weights else {"": (split, 1.0)}
+        """Split and share of each source that is mixed in."""
+        self._rows = [rows_of(one, self.context, packing) for one, _ in self.sources.values()]
+        for name, rows in zip(self.sources, self._rows, strict=True):
+            if rows.count == 0:
+                text = f"the source {name}" if name else "the text"
+                tokens = len(self.sources[name][0].tokens)
+                raise GroundupError(
+                    f"{text} has {tokens:,} tokens, fewer than one context of {self.context:,}", where="tokens",
+                    do="Add text, set model.context lower, or set tokens.packing=best-fit.",
+                )  # fmt: skip
+        self._mixture = Mixture([share for _, share in self.sources.values()])
+        self._shuffles = [Shuffle(rows.count, seed + number) for number, rows in enumerate(self._rows)]
+        self._shift = lru_cache(maxsize=64)(self._draw_shift)
+
+    @property
+    def windows(self) -> int:
+        """Rows that all sources have together."""
+        return sum(rows.count for rows in self._rows)
 
     def parts(self, step: int) -> int:
         """Micro-batches a step is cut into."""
         return self._place(step)[0].micro_batches
 
-    def __call__(self, step: int, micro: int) -> dict[str, Tensor]:
-        """The micro-batch: tokens, targets, positions and segments int64, weights float32 (all ones); each (B, T)."""
+    def __call__(self, step: int, micro: int) -> Batch:
+        """The micro-batch: tokens, targets, positions and segments int64, weights float32; each (B, T)."""
         phase, before = self._place(step)
         windows = phase.rows * phase.context // self.context
         first = before + micro * windows
-        cuts = self.context // phase.context
-        stretch = np.empty(self.context + 1, dtype=np.int64)
-        stretch_BT = np.empty((phase.rows, phase.context + 1), dtype=np.int64)
-        for window in range(windows):
-            self._read(self._start(first + window), stretch)
-            for cut in range(cuts):
-                stretch_BT[window * cuts + cut] = stretch[cut * phase.context : (cut + 1) * phase.context + 1]
-        tokens_BT = np.ascontiguousarray(stretch_BT[:, :-1])
-        segments_BT, positions_BT = segments_and_positions(tokens_BT, self.split.end_of_text)
+        block = self._read(np.arange(first, first + windows))
+        shape = phase.rows, phase.context
+        if self._separate:
+            segments_BT, positions_BT = segments_and_positions(block.opens.reshape(shape))
+        else:
+            segments_BT = np.zeros(shape, dtype=np.int64)
+            positions_BT = np.broadcast_to(np.arange(phase.context), shape).copy()
         return {
-            "tokens": torch.from_numpy(tokens_BT),
-            "targets": torch.from_numpy(np.ascontiguousarray(stretch_BT[:, 1:])),
-            "weights": torch.ones(tokens_BT.shape),
+            "tokens": torch.from_numpy(block.tokens.reshape(shape)),
+            "targets": torch.from_numpy(block.targets.reshape(shape)),
+            "weights": torch.from_numpy(block.weights.reshape(shape)),
             "positions": torch.from_numpy(positions_BT),
             "segments": torch.from_numpy(segments_BT),
         }
 
     def _place(self, step: int) -> tuple[BatchPhase, int]:
-        """The step's phase, and the windows that all steps before it read."""
+        """The step's phase, and the rows that all steps before it read."""
         begin = before = 0
         for number, phase in enumerate(self.phases):
             windows = phase.tokens // self.context
@@ -101,21 +121,93 @@ class Loader:
             begin, before = begin + phase.steps, before + phase.steps * windows
         raise AssertionError("a run has at least one phase")
 
-    def _start(self, number: int) -> int:
-        """Place in the stream of the first target of the run's row `number`."""
-        epoch, place = divmod(number, self.windows)
-        shift, order = self._epoch(epoch)
-        return (shift + int(order[place]) * self.context) % len(self.split.tokens)
+    def _read(self, numbers: Numbers) -> Block:
+        """The run's rows of these numbers."""
+        if len(self._rows) == 1:
+            return self._read_source(0, numbers, numbers)
+        source, visits = self._mixture(numbers)
+        shape = len(numbers), self.context
+        whole = Block(np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(shape, bool))
+        for one in np.unique(source).tolist():
+            chosen = source == one
+            part = self._read_source(one, visits[chosen], numbers[chosen])
+            whole.tokens[chosen], whole.targets[chosen] = part.tokens, part.targets
+            whole.weights[chosen], whole.opens[chosen] = part.weights, part.opens
+        return whole
 
-    def _draw(self, epoch: int) -> tuple[int, np.ndarray[Any, np.dtype[np.int64]]]:
-        """Where an epoch cuts the ring, and the order of its windows."""
-        generator = np.random.Generator(np.random.PCG64([self.seed % 2**64, epoch]))
-        return int(generator.integers(len(self.split.tokens))), generator.permutation(self.windows)
+    def _read_source(self, source: int, visits: Numbers, numbers: Numbers) -> Block:
+        """Rows of one source, by how many of it came before; `numbers` are the run's own, for draws."""
+        passes, rows = self._shuffles[source](visits)
+        shifts = np.array([self._shift(source, number) for number in passes.tolist()], dtype=np.int64)
+        if self._transform is None:
+            return self._rows[source].read(rows, shifts)
+        draws = [np.random.Generator(np.random.PCG64([self.seed % 2**64, 1, number])) for number in numbers.tolist()]
+        return transformed(self._rows[source], rows, shifts, self.context, self.split.pad, self._transform, draws)
 
-    def _read(self, start: int, into: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        """The token before `start` and the `context` tokens from there on, around the ring."""
-        tokens = self.split.tokens
-        head = tokens[start : start + self.context]
-        into[0] = tokens[start - 1]  # of the first token, the last one: <|end_of_text|>
-        into[1 : 1 + len(head)] = head
-        into[1 + len(head) :] = tokens[: self.context - len(head)]
+    def _draw_shift(self, source: int, number: int) -> int:
+        """Where pass `number` cuts the source's ring."""
+        return int(np.random.Generator(np.random.PCG64([self.seed % 2**64, 0, source, number])).integers(2**62))
+
+
+def _mixed(split: TokenSplit, weights: Mapping[str, float]) -> dict[str, tuple[TokenSplit, float]]:
+    """The sources that have both text and a weight above 0."""
+    if missing := [name for name in split.sources if name not in weights]:
+        raise GroundupError(f"no weight for the source {missing[0]}", where="sources", do="Give each source a weight, or none.")
+    empty = [name for name, weight in weights.items() if weight > 0 and name not in split.sources]
+    if empty:
+        raise GroundupError(f"the source {empty[0]} left no training text to mix in", where="sources", do="Add text to it, or set its weight to 0.")
+    return {name: (split.source(name), weights[name]) for name in split.sources if weights[name] > 0}
+
+
+class Batches(Protocol):
+    """A batch source as the trainer calls it."""
+
+    def __call__(self, step: int, micro: int) -> Batch:
+        """One micro-batch."""
+
+    def parts(self, step: int) -> int:
+        """Micro-batches a step is cut into."""
+
+
+class Ahead:
+    """A batch source read ahead by `workers` threads, in the order in which one process asks for batches.
+
+    `share` says which of a step's micro-batches this process takes. Asked for another batch than the next one, it begins
+    anew there.
+    """
+
+    def __init__(self, batches: Batches, workers: int, share: Callable[[int], range] = range) -> None:
+        self._batches, self._share = batches, share
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, "batches")
+        self._waiting: deque[tuple[tuple[int, int], Future[Batch]]] = deque()
+        self._next: tuple[int, int] | None = None
+
+    def parts(self, step: int) -> int:
+        """Micro-batches a step is cut into."""
+        return self._batches.parts(step)
+
+    def __call__(self, step: int, micro: int) -> Batch:
+        """One micro-batch."""
+        if not self._waiting or self._waiting[0][0] != (step, micro):
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+            self._next = (step, micro)
+        while self._next is not None and len(self._waiting) < 2 * self._workers:
+            self._waiting.append((self._next, self._pool.submit(self._batches, *self._next)))
+            self._next = self._after(*self._next)
+        return self._waiting.popleft()[1].result()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _after(self, step: int, micro: int) -> tuple[int, int] | None:
+        """The batch that this process asks for next; None where it has no share in the next steps."""
+        later = [one for one in self._share(self.parts(step)) if one > micro]
+        for following in range(step + 1, step + 1 + FAR):
+            if later:
+                return step, later[0]
+            step, later = following, list(self._share(self.parts(following)))
+        return (step, later[0]) if later else None

@@ -1,51 +1,56 @@
-"""From text to token ids and back, byte for byte: byte-level BPE, characters, or bytes.
+"""Text to token ids and back, by one `tokenizer.json`: the file that transformers, tokenizers and llama.cpp's converter read.
 
-    ids 0..6      special tokens; text never yields them, whatever it spells
-    then          bpe:        256 bytes, then merges in the order they were learned
-                  characters: 128 ASCII characters, the 128 other byte values, then each other character of the text
-                  bytes:      256 bytes
+Ours are trained in `trainers.py`; those of others are read as they are, as long as their special tokens are known
+(`ROLES`). What does the work depends on what the file holds, the ids do not:
 
-Every kind can write every text: what it does not know as a whole it writes in bytes. `tokenizer.json` is in Hugging
-Face's format and loads in `tokenizers` and `transformers` as it is.
-
-BPE splits text by Qwen2's pattern before it merges. llama.cpp knows that pattern by the name "qwen2", so a GGUF file
-needs no new pre-tokenizer; Llama 3's differs in one place, `\\p{N}{1,3}`: with a small vocabulary, single digits are
-better than a thousand rarely seen triples. Qwen2's own tokenizer also normalises to NFC; this one changes nothing,
-because a round trip must be exact (llama.cpp does not normalise either).
+    byte-level BPE with a pattern of patterns.py   tiktoken, some times as fast as tokenizers (docs/measurements.md)
+    characters, bytes                              a look-up in a table
+    anything else                                  tokenizers
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import tiktoken
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from groundup.errors import GroundupError
-from groundup.progress import say
-from groundup.run import Run, Stage, write_atomic, write_json
-from groundup.tokens import documents
-from groundup.tokens.documents import texts as texts  # the corpus's texts are asked for here
+from groundup.tokens.patterns import PATTERNS, Pattern
 
-SPECIAL = ("<|end_of_text|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end_of_turn|>", "<|mask|>")
+# Names are ours; a file of others may call the same thing otherwise.
+ROLES: dict[str, tuple[str, ...]] = {
+    "<|end_of_text|>": ("<|endoftext|>", "</s>", "<eos>", "[SEP]"),
+    "<|pad|>": ("<pad>", "[PAD]"),
+    "<|system|>": (),
+    "<|user|>": (),
+    "<|assistant|>": (),
+    "<|end_of_turn|>": ("<|im_end|>", "<|eot_id|>", "<end_of_turn>"),
+    "<|mask|>": ("[MASK]", "<mask>"),
+    "<|class|>": ("[CLS]", "<cls>"),
+    "<|fim_prefix|>": ("<fim_prefix>",),
+    "<|fim_middle|>": ("<fim_middle>",),
+    "<|fim_suffix|>": ("<fim_suffix>",),
+}
+SPECIAL = tuple(ROLES)
+"""Of documents, chats, masks and fill-in-the-middle; every tokenizer has them from the start."""
 END_OF_TEXT = SPECIAL[0]
-PATTERN_NAME = "qwen2"  # llama.cpp's name of it
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SEEN_AT_LEAST = 5  # a merge seen less often is not worth a row of the embedding: nothing can be learned about it
-SMALLEST, LARGEST = 512, 32_768  # derived sizes; LLaMA's 32,000 (Touvron et al. 2023) served 1.4 T tokens
-LONGEST_TRAINED_PIECE = 128  # characters; the trainer's merge of one word takes quadratic time
+SENTINEL = "<|sentinel_{}|>"
+"""The blanks of span corruption, where a recipe asks for them."""
 PIECE, LONGEST_PIECE = 65_536, 1_000_000  # characters; see _pieces
-MEASURED_BYTES = 8_000_000  # of each split, for the report
-BATCH_BYTES = 4_000_000  # of text encoded at once; bounds the library's working memory (about 40 times that)
+LONGEST_RUN = 1024  # bytes; tiktoken takes time quadratic in the length of one word, tokenizers does not
+
+Ids = np.ndarray[Any, np.dtype[np.uint32]]
+Kind = Literal["byte-level", "characters", "bytes", "metaspace", "wordpiece"]
 
 
 class Tokenizer:
@@ -61,51 +66,120 @@ class Tokenizer:
         self._inner.encode_special_tokens = True  # read as: special tokens in a text are encoded like any text
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         """Of `tokenizer.json`."""
-        self.size: int = self._inner.get_vocab_size()
-        """Tokens, special ones included."""
-        model = json.loads(text)["model"]
-        self.special: dict[str, int] = {name: model["vocab"][name] for name in SPECIAL}
-        """Name to id of the special tokens."""
-        self._merges = bool(model["merges"])
-        spell = _bytes_of_fallback_token if model["byte_fallback"] else _bytes_of_byte_level_token
-        names = sorted(model["vocab"], key=model["vocab"].__getitem__)
-        self.token_bytes = tuple(b"" if name in self.special else spell(name) for name in names)
-        """The bytes that each token stands for; none for special tokens."""
+        file = json.loads(text)
+        names: dict[str, int] = self._inner.get_vocab(with_added_tokens=True)
+        self.size = 1 + max(names.values())
+        """Token ids there may be: the highest and all below it."""
+        self.special = roles(names)
+        """Name (of SPECIAL, or a sentinel) to id."""
+        self.kind: Kind = _kind(file)
+        """What the tokens are made of."""
+        controls = {token["id"] for token in file["added_tokens"] if token["special"]} | set(self.special.values())
+        spelled = [b""] * self.size
+        for name, token in names.items():
+            if token not in controls:
+                spelled[token] = _SPELL[self.kind](name)
+        self.token_bytes = tuple(spelled)
+        """The bytes that each token stands for; none for special tokens. WordPiece: as if each word had one space before it."""
+        self.lossless = self.kind in ("byte-level", "characters", "bytes") and not file["normalizer"] and not _prefixes(file)
+        """Whether every text comes back byte for byte."""
+        self.pattern = _pattern(file) if self.kind == "byte-level" else None
+        """Of byte-level BPE, where it is one that is known."""
+        self._encode: Callable[[list[str]], list[Ids]] = self._by_library
+        if self.lossless and self.kind in ("characters", "bytes"):
+            self._encode = _Table(self.token_bytes).encode
+        elif self.lossless and self.pattern and (ranks := _ranks(file, self.token_bytes)):
+            self._encode = _TikToken(ranks, self.pattern, self.special[END_OF_TEXT], self._by_library).encode
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Open `folder/tokenizer.json`. Raises GroundupError where it is missing, damaged or not one of ours."""
+        """Open `folder/tokenizer.json`. Raises GroundupError where it is missing, damaged or lacks a special token."""
         path = folder / "tokenizer.json"
         try:
             return cls(path.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises plain Exceptions
             raise GroundupError(f"no readable tokenizer ({error})", where=str(path), do="Build the tokenizer stage again.") from error
 
-    @property
+    @cached_property
     def byte_lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """UTF-8 bytes each token stands for, (size,); 0 for special tokens."""
         return np.array([len(spelled) for spelled in self.token_bytes], dtype=np.int64)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text; never a special one."""
-        return self.encode_batch([text])[0]
+    @property
+    def engine(self) -> Literal["tiktoken", "table", "tokenizers"]:
+        """What encodes."""
+        owner = getattr(self._encode, "__self__", self)
+        return "tiktoken" if isinstance(owner, _TikToken) else "table" if isinstance(owner, _Table) else "tokenizers"
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; never a special one. A lone surrogate, which UTF-8 cannot hold, is read as U+FFFD."""
+        ids: list[int] = self.encode_batch([text])[0].tolist()
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of each text, on all cores."""
-        cut = [list(_pieces(text, anywhere=not self._merges)) for text in texts]
-        encoded = iter(self._inner.encode_batch_fast([piece for pieces in cut for piece in pieces], add_special_tokens=False))
-        return [[token for _ in pieces for token in next(encoded).ids] for pieces in cut]
+        whole = [encodable(text) for text in texts]
+        if self.pattern is None and self.kind not in ("characters", "bytes"):
+            return self._encode(whole)  # where such a tokenizer's words end is not known
+        cut = [list(_pieces(text, anywhere=self.pattern is None)) for text in whole]
+        encoded = iter(self._encode([piece for pieces in cut for piece in pieces]))
+        return [next(encoded) if len(pieces) == 1 else np.concatenate([next(encoded) for _ in pieces]) for pieces in cut]
+
+    def encode_by_library(self, texts: Sequence[str]) -> list[Ids]:
+        """The same by `tokenizers` alone, whole texts at a time: what all others are held against."""
+        return self._by_library([encodable(text) for text in texts])
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that tokens stand for; special tokens stand for none."""
         return b"".join([self.token_bytes[token] for token in ids])
 
+    def comes_back(self, text: str, ids: Ids) -> bool:
+        """Whether these ids stand for this very text."""
+        return b"".join(self._spelled[ids].tolist()) == text.encode()
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text that tokens stand for; bytes that are no UTF-8 become U+FFFD."""
+        if self.kind == "wordpiece":  # its rules for signs look at the words around them
+            text: str = self._inner.decode([token for token in ids if self.token_bytes[token]], skip_special_tokens=True)
+            return text
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
+    @cached_property
+    def _spelled(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        spelled = np.empty(self.size, dtype=object)
+        spelled[:] = self.token_bytes
+        return spelled
 
-# A space between letters: the pattern starts a piece there whatever comes before or after, so encoding the two sides
+    def _by_library(self, texts: list[str]) -> list[Ids]:
+        encoded = self._inner.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(one.ids, dtype=np.uint32) for one in encoded]
+
+
+def roles(names: dict[str, int]) -> dict[str, int]:
+    """Ids of the special tokens, and of sentinels, by our names. Raises ValueError for one that is not there."""
+    found = {}
+    for role, others in ROLES.items():
+        name = next((name for name in (role, *others) if name in names), None)
+        if name is None:
+            raise ValueError(f"it has no {role}")
+        found[role] = names[name]
+    number = 0
+    while (name := SENTINEL.format(number)) in names:
+        found[name] = names[name]
+        number += 1
+    return found
+
+
+def encodable(text: str) -> str:
+    """The text, with surrogate pairs joined and lone ones replaced: UTF-8 has no place for them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+# A space between letters: every pattern starts a piece there whatever comes before or after, so encoding the two sides
 # apart gives the same tokens.
 _BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
 
@@ -114,7 +188,7 @@ def _pieces(text: str, *, anywhere: bool) -> Iterator[str]:
     """Cut a long text so that all cores and little memory are used, without changing its tokens.
 
     Where merges cross characters it is cut at spaces between letters only. A stretch of a million characters without
-    one is cut all the same: the pattern's regex engine gives up on runs of ten million spaces.
+    one is cut all the same: the library's regex engine gives up on runs of ten million spaces.
     """
     start = 0
     while len(text) - start > PIECE:
@@ -128,192 +202,173 @@ def _pieces(text: str, *, anywhere: bool) -> Iterator[str]:
     yield text[start:]
 
 
-def train_tokenizer(run: Run, cleaned: Stage) -> Stage:
-    """The tokenizer stage (folder `tokenizer`): tokenizer.json and report.json.
+class _TikToken:
+    """tiktoken as the engine; what it would take quadratic time for goes to `library`."""
 
-    Learned from the training split alone. Raises GroundupError where there is no training text, or where a vocabulary
-    that the recipe asks for is larger than the text can train.
-    """
-    recipe = run.recipe
-    depends = {"tokens": recipe.tokens.model_dump(), "seed": recipe.seed}
-    stage = run.stage("tokenizer", "tokenizer", depends=depends, inputs={"clean": cleaned.digest})
-    if stage.done:
-        return stage
-    kind, asked = recipe.tokens.kind, recipe.tokens.vocabulary
-    train_bytes = documents.size(cleaned.final, "train")
-    if train_bytes == 0:
-        raise GroundupError("no training text", where=str(cleaned.final), do="Add sources, or loosen the cleaning steps.")
-    train = documents.sample(cleaned.final, "train", recipe.tokens.sample_bytes, recipe.seed)
-    if kind == "bpe":
-        seen_bytes = min(train_bytes, recipe.tokens.sample_bytes)
-        text = train_bpe(train, asked or default_vocabulary(seen_bytes), must_reach=asked is not None)
-    else:
-        text = characters(train) if kind == "characters" else bytes_only()
-    words = Tokenizer(text)
-    reason = _reason(kind, asked, words.size, train_bytes)
-    say(f"tokenizer: {words.size:,} tokens, {reason}")
-    write_atomic(stage.work / "tokenizer.json", text)
-    train_figures, held_out_figures = (
-        _Measure(words, documents.sample(cleaned.final, split, MEASURED_BYTES, recipe.seed)) for split in documents.SPLITS
-    )
-    report = {
-        "kind": kind,
-        "size": words.size,
-        "reason": reason,
-        "pattern": PATTERN_NAME if kind == "bpe" else None,
-        "measured_bytes": train_figures.bytes,
-        "bytes_per_token": train_figures.bytes_per_token,
-        "single_byte_share": train_figures.single_byte_share,
-        "unused_tokens": int((train_figures.counts[len(SPECIAL) :] == 0).sum()),
-        "held_out_measured_bytes": held_out_figures.bytes,
-        "held_out_bytes_per_token": held_out_figures.bytes_per_token,
-        "longest_tokens": _longest(words),
-    }
-    write_json(stage.work / "report.json", report)
-    stage.finish({"vocabulary": words.size, "bytes_per_token": report["bytes_per_token"]})
-    return stage
-
-
-def default_vocabulary(train_bytes: int) -> int:
-    """The power of two nearest to twice the square root of the text's bytes, within 512 to 32,768.
-
-    The number of different words grows about as the square root of a text (Heaps' law, exponent 0.4 to 0.6: Manning et
-    al. 2008, section 5.1.1), so with this rule a merge is seen about equally often at every size. Measured on books:
-    the last hundred merges are used 36 times (median) in 1.1 MB with 2,048 tokens, 42 in 4 MB with 4,096, 69 in 19 MB
-    with 8,192; merges seen SEEN_AT_LEAST times would allow 6,900 and 14,400 in the first two.
-    """
-    return min(LARGEST, max(SMALLEST, 1 << round(math.log2(2 * math.sqrt(max(1, train_bytes))))))
-
-
-def train_bpe(texts: Iterable[str], size: int, *, must_reach: bool) -> str:
-    """A byte-level BPE tokenizer of `size` tokens as the text of a tokenizer.json.
-
-    The merges do not depend on the number of threads. Where the text has fewer merges seen SEEN_AT_LEAST times,
-    `must_reach` decides between GroundupError and a smaller vocabulary.
-    """
-    inner = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PATTERN), behavior="isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    short = pre_tokenizers.FixedLength(LONGEST_TRAINED_PIECE)
-    inner.pre_tokenizer = pre_tokenizers.Sequence([split, short, byte_level])
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=SEEN_AT_LEAST,
-        special_tokens=_special_tokens(),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator((piece for text in texts for piece in _pieces(text, anywhere=False)), trainer)
-    inner.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    inner.decoder = decoders.ByteLevel()
-    reached = inner.get_vocab_size()
-    if must_reach and reached < size:
-        raise GroundupError(
-            f"a vocabulary of {size:,} is larger than this text can train: only {reached:,} tokens are seen at least "
-            f"{SEEN_AT_LEAST} times", where="tokens.vocabulary", do=f"Set tokens.vocabulary={reached} or less, or add text.",
+    def __init__(self, ranks: dict[bytes, int], pattern: Pattern, end_of_text: int, library: Callable[[list[str]], list[Ids]]) -> None:
+        # it wants one special token to look for, and is then told to take it for plain text
+        self._encoding = tiktoken.Encoding(
+            "groundup", pat_str=pattern.fast, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: end_of_text}
         )  # fmt: skip
-    return str(inner.to_str(pretty=True))
+        self._library = library
+
+    def encode(self, pieces: list[str]) -> list[Ids]:
+        groups: list[list[str]] = [[]]
+        held = 0
+        for piece in pieces:
+            if held + len(piece) > PIECE and groups[-1]:
+                groups.append([])
+                held = 0
+            groups[-1].append(piece)
+            held += len(piece)
+        if len(groups) == 1:
+            return self._group(groups[0])
+        return [ids for group in _threads().map(self._group, groups) for ids in group]
+
+    def _group(self, pieces: list[str]) -> list[Ids]:
+        return [
+            self._library([piece])[0] if len(piece) > LONGEST_RUN // 4 and _longest_run(piece) > LONGEST_RUN
+            else self._encoding.encode_to_numpy(piece, disallowed_special=())
+            for piece in pieces
+        ]  # fmt: skip
 
 
-def characters(texts: Iterable[str]) -> str:
-    """A tokenizer with one token for each character of the texts, and bytes for all others."""
-    seen: set[str] = set()
-    for text in texts:
-        seen.update(text)
-    ascii_and_bytes = [chr(code) if code < 128 else f"<0x{code:02X}>" for code in range(256)]
-    inner = _without_merges([*ascii_and_bytes, *sorted(one for one in seen if ord(one) > 127)], byte_fallback=True)
-    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return str(inner.to_str(pretty=True))
+class _Table:
+    """One token a character, or a byte where the character has none, or one token a byte."""
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self._bytes = np.zeros(256, dtype=np.uint32)
+        codes = np.zeros(0x110000, dtype=np.uint32)  # 0 is <|end_of_text|>'s or another special token's: no character's
+        for token, spelled in enumerate(token_bytes):
+            if len(spelled) == 1:
+                self._bytes[spelled[0]] = token
+            elif spelled:
+                codes[ord(spelled.decode())] = token
+        codes[:128] = self._bytes[:128]
+        self._codes = codes if codes[128:].any() else None
+
+    def encode(self, pieces: list[str]) -> list[Ids]:
+        return [self._one(piece) for piece in pieces]
+
+    def _one(self, piece: str) -> Ids:
+        if self._codes is None:
+            found: Ids = self._bytes[np.frombuffer(piece.encode(), dtype=np.uint8)]
+            return found
+        found = self._codes[np.frombuffer(piece.encode("utf-32-le"), dtype=np.uint32)]
+        unknown = np.flatnonzero(found == 0)
+        if not len(unknown):
+            return found
+        parts, start = [], 0
+        for place in unknown.tolist():
+            parts += [found[start:place], self._bytes[np.frombuffer(piece[place].encode(), dtype=np.uint8)]]
+            start = place + 1
+        joined: Ids = np.concatenate([*parts, found[start:]])
+        return joined
 
 
-def bytes_only() -> str:
-    """A tokenizer with one token a byte: id = byte + number of special tokens."""
-    inner = _without_merges([_BYTE_TO_CHARACTER[byte] for byte in range(256)], byte_fallback=False)
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    inner.decoder = decoders.ByteLevel()
-    return str(inner.to_str(pretty=True))
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """One thread a core; tiktoken lets go of the interpreter's lock."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _without_merges(names: Sequence[str], *, byte_fallback: bool) -> tokenizers.Tokenizer:
-    vocabulary = {name: number for number, name in enumerate([*SPECIAL, *names])}
-    inner = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=byte_fallback))
-    inner.add_special_tokens(_special_tokens())
+_RUN = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")  # letters and digits, blanks, all others: no pattern's piece has more but one
+
+
+def _longest_run(text: str) -> int:
+    """At least the bytes of the longest piece that a pattern may cut from the text, and seldom many more."""
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    blank = data <= 32
+    borders = np.flatnonzero(blank[1:] != blank[:-1])
+    gaps = np.diff(borders, prepend=-1, append=len(data) - 1)
+    if gaps.max(initial=0) <= LONGEST_RUN:
+        return int(gaps.max(initial=0))
+    return max(len(run.encode()) for run in _RUN.findall(text))
+
+
+def _kind(file: dict[str, Any]) -> Kind:
+    model, pre = file["model"], _parts(file["pre_tokenizer"])
+    if model["type"] == "WordPiece":
+        return "wordpiece"
+    byte_level = any(part["type"] == "ByteLevel" for part in pre)
+    if model["type"] == "BPE":
+        if not model["merges"] and not pre and model.get("byte_fallback"):
+            return "characters"
+        if byte_level:
+            return "byte-level" if model["merges"] else "bytes"
+        return "metaspace"
+    if model["type"] == "Unigram":
+        return "byte-level" if byte_level else "metaspace"
+    raise ValueError(f"a model of type {model['type']} is not known")
+
+
+def _parts(step: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a sequence, or the one step, or none."""
+    if step is None:
+        return []
+    inner: list[dict[str, Any]] = step.get("pretokenizers", step.get("decoders", [step]))
     return inner
 
 
-def _special_tokens() -> list[AddedToken]:
-    return [AddedToken(name, special=True, normalized=False) for name in SPECIAL]
+def _prefixes(file: dict[str, Any]) -> bool:
+    """Whether a space is put before each text."""
+    return any(part.get("add_prefix_space") for part in _parts(file["pre_tokenizer"]))
 
 
-def _byte_to_character() -> dict[int, str]:
+def _pattern(file: dict[str, Any]) -> Pattern | None:
+    """The pattern of the pre-tokenizer, where it is one of PATTERNS and nothing else cuts the text."""
+    if file["model"]["type"] != "BPE":
+        return None
+    match _parts(file["pre_tokenizer"]):
+        case [{"type": "ByteLevel", "use_regex": True}]:
+            return PATTERNS["gpt2"]
+        case [{"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}, {"type": "ByteLevel", "use_regex": False}]:
+            return next((pattern for pattern in PATTERNS.values() if pattern.regex == regex), None)
+    return None
+
+
+def _ranks(file: dict[str, Any], token_bytes: Sequence[bytes]) -> dict[bytes, int] | None:
+    """tiktoken's table, where it means the same: each token of several bytes is made by one merge, and lower ids first."""
+    model = file["model"]
+    ids, merges = model["vocab"], model["merges"]
+    if model.get("dropout") or model.get("unk_token") or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+        return None
+    made = [ids["".join(merge.split(" ") if isinstance(merge, str) else merge)] for merge in merges]
+    ranks = {spelled: token for token, spelled in enumerate(token_bytes) if spelled}
+    several = sum(1 for spelled in ranks if len(spelled) > 1)
+    rising = all(one < other for one, other in zip(made, made[1:], strict=False))
+    return ranks if rising and len(made) == several and all(bytes([byte]) in ranks for byte in range(256)) else None
+
+
+def byte_to_character() -> dict[int, str]:
     """GPT-2's alphabet (Radford et al. 2019, encoder.py): printable Latin-1 stands for itself, the rest from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
 
 
-_BYTE_TO_CHARACTER = _byte_to_character()
-_CHARACTER_TO_BYTE = {character: byte for byte, character in _BYTE_TO_CHARACTER.items()}
+_CHARACTER_TO_BYTE = {character: byte for byte, character in byte_to_character().items()}
+_BYTE_NAME = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def _bytes_of_byte_level_token(name: str) -> bytes:
-    return bytes(_CHARACTER_TO_BYTE[character] for character in name)
+def _byte_level(name: str) -> bytes:
+    if all(character in _CHARACTER_TO_BYTE for character in name):
+        return bytes(_CHARACTER_TO_BYTE[character] for character in name)
+    return name.encode()  # a token that someone added by hand
 
 
-def _bytes_of_fallback_token(name: str) -> bytes:
-    return bytes([int(name[3:5], 16)]) if len(name) == 6 else name.encode()
+def _fallback(name: str) -> bytes:
+    return bytes([int(name[3:5], 16)]) if _BYTE_NAME.fullmatch(name) else name.encode()
 
 
-def _reason(kind: str, asked: int | None, size: int, train_bytes: int) -> str:
-    megabytes = f"{train_bytes / 1e6:,.1f} MB of training text"
-    if kind == "bytes":
-        return "one a byte"
-    if kind == "characters":
-        return f"the characters of {megabytes}, and bytes for all others"
-    if asked is not None:
-        return "as the recipe says"
-    if size < SMALLEST:
-        return f"all that are seen at least {SEEN_AT_LEAST} times in {megabytes}"
-    return f"the power of two nearest to twice the square root of {megabytes}, within {SMALLEST:,} to {LARGEST:,}"
+def _metaspace(name: str) -> bytes:
+    return _fallback(name).replace("▁".encode(), b" ")
 
 
-class _Measure:
-    """Figures of one tokenizer on some texts; checks on the way that each comes back exactly."""
-
-    def __init__(self, words: Tokenizer, texts: Iterable[str]) -> None:
-        self.bytes = 0
-        self.counts = np.zeros(words.size, dtype=np.int64)
-        for batch in batches(texts):
-            for text, ids in zip(batch, words.encode_batch(batch), strict=True):
-                data = text.encode()
-                if words.decode_bytes(ids) != data:
-                    raise GroundupError(
-                        f"a text does not come back exactly from its tokens: {text[:60]!r}", where="tokenizer",
-                        do="Report this with the text.",
-                    )  # fmt: skip
-                self.bytes += len(data)
-                self.counts += np.bincount(np.array(ids, dtype=np.int64), minlength=words.size)
-        tokens = int(self.counts.sum())
-        self.bytes_per_token = round(self.bytes / tokens, 4) if tokens else None
-        single = int(self.counts[words.byte_lengths == 1].sum())
-        self.single_byte_share = round(single / tokens, 4) if tokens else None
+def _wordpiece(name: str) -> bytes:
+    return name[2:].encode() if name.startswith("##") else b" " + name.encode()
 
 
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in lists of about BATCH_BYTES."""
-    batch: list[str] = []
-    held = 0
-    for text in texts:
-        batch.append(text)
-        held += len(text)
-        if held >= BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _longest(words: Tokenizer, count: int = 20) -> list[str]:
-    """The tokens that stand for the most bytes, longest first."""
-    order = np.argsort(-words.byte_lengths, kind="stable")[:count]
-    return [words.decode([int(token)]) for token in order]
+_SPELL: dict[str, Callable[[str], bytes]] = {
+    "byte-level": _byte_level, "bytes": _byte_level, "characters": _fallback, "metaspace": _metaspace, "wordpiece": _wordpiece,
+}  # fmt: skip

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +27,10 @@ from groundup.models.flops import training_flops_per_token
 from groundup.progress import say
 from groundup.recipe import Training
 from groundup.run import Stage, remove_folder
+from groundup.tokens.loader import Ahead, Batches
 from groundup.training import checkpoint, guards
 from groundup.training.memory import keep_freed_memory
-from groundup.training.objectives import Batch, Objective
+from groundup.training.objectives import Objective
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.parallel import World
 from groundup.training.precision import Precision, autocast, compiled
@@ -38,18 +39,6 @@ from groundup.training.schedules import Schedule
 
 CHEAP_SECONDS = 0.1  # to write a checkpoint
 SAVE_SECONDS_PER_BYTE = 5e-9  # of parameters, before one was written: 1.25 s for 270 MB on a laptop's disk, digests included
-
-
-class Batches(Protocol):
-    """Where batches come from: a pure function of the step and the micro-batch."""
-
-    def parts(self, step: int) -> int:
-        """Micro-batches a step is cut into."""
-        ...
-
-    def __call__(self, step: int, micro: int) -> Batch:
-        """The micro-batch's tensors."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,7 @@ class Settings:
     keep_checkpoints: int = 2
     checkpoint_seconds: float = 15.0
     track: tuple[str, ...] = ()
+    loader_threads: int = 0
 
     @classmethod
     def of(
@@ -86,6 +76,7 @@ class Settings:
             l2=training.l2, ema=training.ema, early_stopping=training.early_stopping, spike_sigmas=training.spike_sigmas,
             precision=precision, compile=compile, evaluations=training.evaluations, keep_checkpoints=training.keep_checkpoints,
             checkpoint_seconds=training.checkpoint_seconds, track=tuple(training.track),
+            loader_threads=training.loader_threads,
         )  # fmt: skip
 
     def progress(self, step: int) -> float:
@@ -195,6 +186,8 @@ class _Run:
         self.model.train()
         loss, done_tokens, counted = math.nan, 0, 0.0
         last_save, save_cost = time.monotonic(), SAVE_SECONDS_PER_BYTE * sum(p.numel() * p.element_size() for p in self.parameters)
+        ahead = Ahead(self.batches, settings.loader_threads, self.world.share) if settings.loader_threads else None
+        self.batches = ahead or self.batches
         try:
             with _stop_flag() as stop, watch.shown():
                 for step in range(start, settings.steps):
@@ -239,6 +232,8 @@ class _Run:
                         raise Stopped(f"{self.title}: stopped and saved at step {finished:,} of {settings.steps:,}")
         finally:
             log.close()
+            if ahead is not None:
+                ahead.close()
         return self._finish(loss, seconds)
 
     def _step(self, step: int, share: float, stop: threading.Event) -> tuple[float, dict[str, Any], str | None, bool]:

@@ -14,7 +14,8 @@ from typing import Protocol
 from groundup.corpus.document import Document
 from groundup.corpus.sources import warc
 from groundup.corpus.sources.files import LocalFile, Report, page_document, read_file
-from groundup.recipe import FilesSource, Recipe
+from groundup.corpus.sources.token_files import COMPANIONS, SUFFIXES, TokenFile
+from groundup.recipe import FilesSource, Recipe, TokenFilesSource
 from groundup.run import read_json
 
 GROUP_BYTES = 256 << 20  # of pages held in memory while they are put in order
@@ -86,6 +87,15 @@ def units(recipe: Recipe, collected: Path) -> list[tuple[str, Unit]]:
                     LocalFile(source.name, Path(entry["path"]), entry["relative"], limit, source.text_field)
                 )
                 found.append((source.name, unit))
+        elif isinstance(source, TokenFilesSource):
+            for entry in read_json(folder / "files.json"):
+                path = Path(entry["path"])
+                if "error" in entry:
+                    found.append((source.name, Missing(entry["relative"], entry["error"])))
+                elif path.suffix in SUFFIXES:
+                    found.append((source.name, TokenFile(source.name, path, entry["relative"], limit, Path(source.tokenizer))))
+                elif not path.name.endswith(COMPANIONS):
+                    found.append((source.name, Missing(entry["relative"], "not a kind of token file that is read here")))
         else:
             files = sorted(folder.glob("*.warc.gz"))
             found += [(source.name, unit) for unit in _page_units(source.name, files, limit)]

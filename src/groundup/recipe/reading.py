@@ -1,0 +1,109 @@
+"""A recipe from a YAML file and overrides, checked; and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from groundup.errors import RequestError
+from groundup.recipe.whole import Recipe
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file, apply `section.key=value` overrides, and check it.
+
+    Relative source paths are made absolute against the recipe's folder. Raises RequestError.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError("no such recipe", where=str(path), do="Give a recipe file or a folder of text.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"not valid YAML: {' '.join(str(error).split())}", where=str(path), do="Correct that line.") from None
+    if not isinstance(data, dict):
+        raise RequestError("a recipe is a mapping of sections", where=str(path), do="See recipes/ for ready ones.")
+    for source in data.get("sources") or []:
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source["path"] = str((path.parent / Path(source["path"]).expanduser()).resolve())
+        if isinstance(source, dict) and isinstance(source.get("tokenizer"), str):
+            source["tokenizer"] = str((path.parent / Path(source["tokenizer"]).expanduser()).resolve())
+    tokens = data.get("tokens")
+    if isinstance(tokens, dict):
+        if isinstance(tokens.get("tokenizer"), str):
+            tokens["tokenizer"] = str((path.parent / Path(tokens["tokenizer"]).expanduser()).resolve())
+        if isinstance(tokens.get("compare"), list):
+            tokens["compare"] = [str((path.parent / Path(str(one)).expanduser()).resolve()) for one in tokens["compare"]]
+    dialogue = data.get("dialogue")
+    if isinstance(dialogue, dict) and isinstance(dialogue.get("pairs"), list):
+        dialogue["pairs"] = [
+            str((path.parent / Path(name).expanduser()).resolve()) if isinstance(name, str) and name != "reference-pages" else name
+            for name in dialogue["pairs"]
+        ]
+    return parse(data, overrides, where=str(path))
+
+
+def parse(data: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:
+    """Check a recipe given as plain data, after applying overrides. Raises RequestError naming key and cause."""
+    for override in overrides or []:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("files", "crawl", "python-docs", "token-files"))
+        raise RequestError(
+            f"{place + ': ' if place else ''}{first['msg']}", where=where, do="Correct the recipe or the override."
+        ) from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key in nested mappings and lists; the value is read as YAML."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise RequestError(f"'{override}' is no override", do="Write section.key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"the value of '{override}' is not valid YAML", do="Quote it.") from None
+    *parents, last = dotted.split(".")
+    place: Any = data
+    for part in parents:
+        place = _step(place, part, override)
+    if isinstance(place, list):
+        place[_index(place, last, override)] = value
+    else:
+        place[last] = value
+
+
+def _step(place: Any, part: str, override: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, override)]
+    if place.get(part) is None:
+        place[part] = {}
+    inner = place[part]
+    if not isinstance(inner, dict | list):
+        raise RequestError(f"'{override}': '{part}' is a value, not a section", do="Write section.key=value.")
+    return inner
+
+
+def _index(place: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise RequestError(f"'{override}': '{part}' is not one of the list's 0 to {len(place) - 1}", do="Count from 0.")
+    return int(part)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML with every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def shipped(name: str) -> Path | None:
+    """The path of a ready recipe (`demo`, `books`, ...), or None if there is none of that name."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "recipes", package.parents[1] / "recipes"):
+        if (path := folder / f"{name}.yaml").is_file():
+            return path
+    return None
