@@ -8,27 +8,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.errors import RequestError
+from groundup.errors import GroundupError, RequestError
 from groundup.run import read_json
 from groundup.tokens import trainers, vocabulary
 from groundup.tokens.learning import train_tokenizer
 from groundup.tokens.tokenizer import SPECIAL, Tokenizer
 
 TEXTS = ["The cat sat on the mat. It was a naïve cat, and it cost 1984 dollars!\n\nThe end.  Two blanks\tand a tab. " * 30, "der straße 国 " * 50]
+SIZES = {"unigram": 480, "wordpiece": 400}
+DRAW = random.Random(2)
+STEMS = ["".join(DRAW.choices("bdfgklmnprstvz", k=1) + DRAW.choices(["a", "an", "el", "or", "ist", "u"], k=DRAW.randrange(1, 4))) for _ in range(300)]
+WORDS = [*TEXTS, *(" ".join(DRAW.choices(STEMS, k=400)) for _ in range(20))]
 
 
 @pytest.fixture(scope="module")
 def unigram() -> Tokenizer:
-    return Tokenizer(trainers.train_unigram(TEXTS, 400, must_reach=False))
+    return Tokenizer(trainers.train_unigram(WORDS, 480, must_reach=True))
 
 
 @pytest.fixture(scope="module")
 def wordpiece() -> Tokenizer:
-    return Tokenizer(trainers.train_wordpiece(TEXTS, 400, must_reach=False))
+    return Tokenizer(trainers.train_wordpiece(WORDS, 400, must_reach=True))
 
 
 @settings(deadline=None, max_examples=150)
-@given(text=st.text() | st.lists(st.sampled_from(["cat", " the", "  ", "\n", "ß", "😀", "x", "\x00"])).map("".join))
+@given(text=st.text() | st.lists(st.sampled_from(["cat", " the", "  ", "\n", "ß", "😀", "x", "\x00", "<0x41>", *SPECIAL, trainers.UNKNOWN])).map("".join))
 def test_unigram_brings_every_text_back_but_its_own_sign(unigram: Tokenizer, text: str) -> None:
     text = text.encode(errors="replace").decode().replace("▁", "")
     ids = unigram.encode(text)
@@ -39,9 +43,10 @@ def test_unigram_brings_every_text_back_but_its_own_sign(unigram: Tokenizer, tex
 
 def test_unigram_learns_words_and_wordpiece_too(unigram: Tokenizer, wordpiece: Tokenizer) -> None:
     for words in (unigram, wordpiece):
-        ids = words.encode("the cat sat on the mat")
-        assert len(ids) <= 8
-        assert words.decode(ids) == "the cat sat on the mat"
+        text = " ".join(STEMS[:20])
+        ids = words.encode(text)
+        assert len(ids) <= len(text) / 2
+        assert words.decode(ids) == text
         assert not words.lossless
         assert [words.special[name] for name in SPECIAL] == list(range(len(SPECIAL)))
     assert wordpiece.decode(wordpiece.encode("a  cat\n!")) == "a cat!"
@@ -50,11 +55,17 @@ def test_unigram_learns_words_and_wordpiece_too(unigram: Tokenizer, wordpiece: T
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
 def test_the_stage_makes_them(build_clean, kind: str) -> None:
-    run, cleaned = build_clean([("a", "train", TEXTS[0]), ("b", "train", TEXTS[1]), ("c", "held-out", "The cat.")], kind=kind, vocabulary=380)
+    rows = [(f"id{number}", "train", text) for number, text in enumerate(WORDS)]
+    run, cleaned = build_clean([*rows, ("c", "held-out", "The cat.")], kind=kind, vocabulary=SIZES[kind])
     stage = train_tokenizer(run, cleaned)
     words, report = Tokenizer.load(stage.final), read_json(stage.final / "report.json")
-    assert words.size == 380
+    assert words.size == SIZES[kind]
     assert (report["kind"], report["engine"], report["lossless"]) == (kind, "tokenizers", False)
+
+
+def test_a_unigram_vocabulary_needs_room() -> None:
+    with pytest.raises(GroundupError, match="holds not even"):
+        trainers.train_unigram(TEXTS, 300, must_reach=True)
 
 
 def test_sentinels_are_added_where_asked() -> None:
@@ -65,7 +76,7 @@ def test_sentinels_are_added_where_asked() -> None:
 
 
 def test_a_shortened_vocabulary_is_the_one_trained_to_that_size() -> None:
-    large, small = (trainers.train_bpe(TEXTS, size, must_reach=True) for size in (340, 300))
+    large, small = (trainers.train_bpe(TEXTS, size, must_reach=True) for size in (330, 300))
     cut = Tokenizer(trainers.shortened(large, 300))
     assert cut.size == 300
     assert cut.token_bytes == Tokenizer(small).token_bytes
@@ -100,8 +111,8 @@ def test_the_stage_adopts_and_notices_a_changed_file(build_clean, tmp_path) -> N
 
 def test_the_size_weighs_compression_against_the_head(build_clean) -> None:
     draw = random.Random(3)
-    stems = ["".join(draw.choices("abcdefghijklmnop", k=draw.randrange(2, 9))) for _ in range(900)]
-    text = " ".join(stems[min(899, int(draw.expovariate(1 / 120)))] for _ in range(60_000))
+    stems = ["".join(draw.choices("abcdefghijklmnop", k=draw.randrange(2, 9))) for _ in range(5000)]
+    text = " ".join(stems[min(4999, int(draw.expovariate(1 / 900)))] for _ in range(150_000))
     rows = [(f"id{n}", "train", text[start : start + 20_000]) for n, start in enumerate(range(0, len(text), 20_000))]
     chosen = {}
     for name, body in (("thin", 3_000), ("stout", 3_000_000)):
@@ -129,7 +140,7 @@ def test_the_table_marks_the_choice() -> None:
 def test_transformers_loads_the_file_to_the_same_ids(kind: str, tmp_path) -> None:
     transformers = pytest.importorskip("transformers")
     if kind in ("unigram", "wordpiece"):
-        text = getattr(trainers, f"train_{kind}")(TEXTS, 400, must_reach=False)
+        text = getattr(trainers, f"train_{kind}")(WORDS, SIZES[kind], must_reach=True)
     elif kind in ("characters", "bytes"):
         text = trainers.characters(TEXTS) if kind == "characters" else trainers.bytes_only()
     else:

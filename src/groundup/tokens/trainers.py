@@ -23,6 +23,7 @@ from groundup.tokens.tokenizer import ROLES, SENTINEL, SPECIAL, Tokenizer, _piec
 SEEN_AT_LEAST = 5  # a merge seen less often is not worth a row of the embedding: nothing can be learned about it
 LONGEST_TRAINED_PIECE = 128  # characters; the trainer's merge of one word takes quadratic time
 UNKNOWN = "<|unknown|>"  # of WordPiece, for words with a character that no token has
+NEVER = -10_000.0  # log-probability of what a text must not be cut into
 
 
 def train_bpe(texts: Iterable[str], size: int, *, must_reach: bool, pattern: Name = "qwen2", sentinels: int = 0) -> str:
@@ -62,25 +63,33 @@ def shortened(text: str, size: int) -> str:
 def train_unigram(texts: Iterable[str], size: int, *, must_reach: bool, sentinels: int = 0) -> str:
     """A Unigram tokenizer of `size` tokens with bytes for what it has not seen.
 
-    A U+2581 in a text comes back as a space: it is the sign that stands for one.
+    A U+2581 in a text comes back as a space: it is the sign that stands for one. Raises GroundupError for a size that
+    does not hold the special tokens, the bytes and ASCII.
     """
-    byte_names = [f"<0x{byte:02X}>" for byte in range(256)]
-    special = _special(sentinels)
+    names = [*_special(sentinels), UNKNOWN, *(f"<0x{byte:02X}>" for byte in range(256))]
+    ascii_names = ["\u2581", *(chr(code) for code in range(33, 127))]
+    least = len(names) + len(ascii_names)
+    if size < least:
+        raise GroundupError(
+            f"a Unigram vocabulary of {size:,} holds not even the special tokens, the bytes and ASCII ({least})", where="tokens.vocabulary",
+            do=f"Set it to {least} or more.",
+        )  # fmt: skip
     inner = tokenizers.Tokenizer(models.Unigram())
     spaces = pre_tokenizers.Metaspace(prepend_scheme="never")
     inner.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.FixedLength(LONGEST_TRAINED_PIECE)])
     trainer = trainers.UnigramTrainer(
-        vocab_size=max(300, size - 256), special_tokens=_added([*special, UNKNOWN]), unk_token=UNKNOWN, show_progress=False,
-        max_piece_length=16,
-    )
+        vocab_size=size - len(names) + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, initial_alphabet=ascii_names, max_piece_length=16,
+        show_progress=False,
+    )  # fmt: skip
     inner.train_from_iterator(_cut(texts), trainer)
-    learned = [(name, score) for name, score in json.loads(inner.to_str())["model"]["vocab"] if name not in (*special, UNKNOWN)]
-    lowest = min((score for _, score in learned), default=0.0)
-    table = [*((name, 0.0) for name in (*special, UNKNOWN)), *((name, lowest - 10.0) for name in byte_names), *learned]
-    inner = tokenizers.Tokenizer(models.Unigram(table[:size], unk_id=len(special), byte_fallback=True))
+    learned = {name: score for name, score in json.loads(inner.to_str())["model"]["vocab"] if name not in names}
+    lowest = min(learned.values(), default=0.0)
+    # a special token's name, or a byte's, in a text must never win against its letters, which are all in the table
+    table = [*((name, NEVER) for name in names), *((name, learned.pop(name, lowest)) for name in ascii_names), *sorted(learned.items(), key=lambda one: -one[1])]
+    inner = tokenizers.Tokenizer(models.Unigram(table[:size], unk_id=names.index(UNKNOWN), byte_fallback=True))
     inner.pre_tokenizer = spaces
     inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="never"), decoders.Fuse()])
-    inner.add_special_tokens(_added([*special, UNKNOWN]))
+    inner.add_special_tokens(_added([*_special(sentinels), UNKNOWN]))
     _reach(inner, size, must_reach)
     return str(inner.to_str(pretty=True))
 
