@@ -22,7 +22,7 @@ from groundup.training import checkpoint, trainer
 from groundup.training.optimizers import OptimizerSettings, optimizers
 
 PAIRS = {f"What is {name}?": answer for name, answer in zip("abcdefghij", ["red", "blue", "ten", "öl", "x+y", "no", "yes", "tree", "sea", "moon"], strict=True)}
-CONFIG = ModelConfig(vocabulary=263, context=40, layers=2, width=32, heads=2, kv_heads=2, feedforward=64)
+CONFIG = ModelConfig(vocabulary=267, context=40, layers=2, width=32, heads=2, kv_heads=2, feedforward=64)
 
 
 def finished(run: Run, name: str, folder: str, write=lambda work: None) -> Stage:

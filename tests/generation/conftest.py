@@ -35,7 +35,7 @@ class Scripted(Decoder):
 
     def __init__(self, script: list[int], prompt: int, context: int = 200) -> None:
         super().__init__(
-            ModelConfig(vocabulary=263, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8)
+            ModelConfig(vocabulary=267, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8)
         )
         self.script, self.prompt = script, prompt
 
@@ -46,9 +46,9 @@ class Scripted(Decoder):
         return positions_BT[..., None].float()
 
     def logits(self, x_BTD):
-        scores = torch.zeros(*x_BTD.shape[:-1], 263)
+        scores = torch.zeros(*x_BTD.shape[:-1], 267)
         for index, position in enumerate(x_BTD[..., 0].flatten().long().tolist()):
-            scores.view(-1, 263)[index, self.script[max(0, position + 1 - self.prompt)]] = 50.0
+            scores.view(-1, 267)[index, self.script[max(0, position + 1 - self.prompt)]] = 50.0
         return scores
 
 

@@ -19,10 +19,10 @@ FIXED = {"model": {"layers": 2, "width": 64, "heads": 2, "context": 64}, "traini
 
 @pytest.fixture(autouse=True)
 def _measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose training steps reach 60 % of its peak, always."""
+    """A machine whose training steps reach 60 % of its peak, always, and which compiles for 20 s."""
 
-    def rate(config: ModelConfig, *arguments: object, **options: object) -> float:
-        return 0.6 * 150e9 / budget.training_flops_per_token(config)
+    def rate(config: ModelConfig, *arguments: object, compiles: bool, **options: object) -> tuple[float, float]:
+        return 0.6 * 150e9 / budget.training_flops_per_token(config), 20.0 if compiles else 0.0
 
     monkeypatch.setattr(budget, "tokens_per_second", rate)
 
@@ -81,6 +81,12 @@ def test_compile_only_where_it_pays_and_can() -> None:
     assert derived(training={"minutes": 1, "compile": True})["compile"]
 
 
+def test_compiling_is_part_of_the_minutes() -> None:
+    fixed = {"layers": 2, "width": 64, "heads": 2}
+    whole, less = (derived(model=fixed, training={"minutes": 10, "compile": compiles})["tokens"] for compiles in (False, True))
+    assert less / whole == pytest.approx(1 - 25 / 600, abs=0.002)
+
+
 def test_too_little_text_and_odd_shapes_are_refused() -> None:
     with pytest.raises(GroundupError, match="shorter than one context"):
         derived(train_tokens=100)
@@ -111,7 +117,7 @@ def test_each_family_is_what_the_recipe_and_the_family_say() -> None:
     fast = derived(model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
     assert (fast["activation"], fast["tied"], fast["qk_norm"], fast["feedforward"]) == ("relu2", False, True, 512)
     assert fast["ngram_rows"] == (262_144, 262_144)
-    letters = derived(vocabulary=263, model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
+    letters = derived(vocabulary=267, model={"family": "fast", "width": 128, "layers": 2}, training={"steps": 5})["model"]
     assert letters["ngram_rows"] == (131_072,) * 4
     for train_tokens, rate in ((50_000_000, 0.1), (1000, 0.01)):
         plan = derived(train_tokens, model={"family": "fast", "width": 128, "layers": 2, "context": 64}, training={"steps": 50, "batch_tokens": 512})

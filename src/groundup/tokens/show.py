@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def batch(words: Tokenizer, batch: Batch, rows: int, places: int) -> RenderableT
 def _places(batch: Batch, most: int) -> Iterator[tuple[int, int, int, int, int, float]]:
     columns = [batch[name][0, :most].tolist() for name in ("tokens", "targets", "segments", "positions", "weights")]
     for place, row in enumerate(zip(*columns, strict=True)):
-        yield (place, *row)  # type: ignore[misc]
+        yield (place, *row)
 
 
 def write(shown: RenderableType, out: Path | None, width: int = 120) -> None:
@@ -126,18 +127,8 @@ def write(shown: RenderableType, out: Path | None, width: int = 120) -> None:
     exports = {".svg": "save_svg", ".html": "save_html", ".txt": "save_text"}
     if out.suffix not in exports:
         raise RequestError(f"'{out.suffix}' is no kind of file this writes", where=str(out), do="Name a .svg, .html or .txt file.")
-    console = Console(record=True, width=width, file=_Nowhere(), force_terminal=True, color_system="truecolor")
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(shown)
     keys = {"title": "groundup tokens show"} if out.suffix == ".svg" else {}
     getattr(console, exports[out.suffix])(str(out), **keys)
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
 

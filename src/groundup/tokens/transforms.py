@@ -59,7 +59,7 @@ def span_corruption(
     The blanks are <|sentinel_0|>, <|sentinel_1|>, ...; a piece has at most as many spans as there are of them. For a
     decoder, shown text and answer stand in one row.
     """
-    sentinels = []
+    sentinels: list[int] = []
     while (name := f"<|sentinel_{len(sentinels)}|>") in special:
         sentinels.append(special[name])
 

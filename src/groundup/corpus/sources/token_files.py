@@ -111,7 +111,7 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     )
     lines = [line for line in merges.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#version")]
     inner = tokenizers.Tokenizer(
-        models.BPE(vocab=json.loads(vocab.read_text(encoding="utf-8")), merges=[tuple(line.split(" ")) for line in lines])
+        models.BPE(vocab=json.loads(vocab.read_text(encoding="utf-8")), merges=[(one, other) for one, other in (line.split(" ") for line in lines)])
     )
     inner.decoder = decoders.ByteLevel()
     return inner
