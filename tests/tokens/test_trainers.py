@@ -121,7 +121,7 @@ def test_the_size_weighs_compression_against_the_head(build_clean) -> None:
         report = read_json(stage.final / "report.json")
         chosen[name] = report["size"]
         costs = {one["vocabulary"]: (body + 64 * one["vocabulary"]) / one["bytes_per_token"] for one in report["sizes_tried"]}
-        assert report["size"] == min(costs, key=costs.__getitem__)
+        assert report["size"] == max(size for size, cost in costs.items() if cost <= vocabulary.NEXT_TO_LEAST * min(costs.values()))
         assert all(a["bytes_per_token"] < b["bytes_per_token"] for a, b in zip(report["sizes_tried"], report["sizes_tried"][1:], strict=False))
     assert chosen["thin"] < chosen["stout"]
 

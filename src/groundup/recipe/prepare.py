@@ -61,8 +61,8 @@ class Tokens(Strict):
     tokenizer: str | None = None
     """An existing tokenizer.json, or its folder, to use instead of learning one; relative to the recipe's folder."""
     vocabulary: Annotated[int, Field(ge=300)] | None = None
-    """Tokens, special ones included. Not given: for BPE the size with which the planned model reads a byte of text at the
-    least cost, for the others the most that the text can teach."""
+    """Tokens, special ones included. Not given: for BPE the largest with which the planned model reads a byte of text at next to
+    the least cost, for the others the most that the text can teach."""
     sample_bytes: Annotated[int, Field(ge=1_000_000)] = 1_000_000_000
     """Text the tokenizer is trained on at most (bytes). 1 GB is enough: huggingface/tokenizers#316."""
     compare: list[str] = []

@@ -118,7 +118,7 @@ def _learn(
     for line in vocabulary.table(tried, chosen):
         say(f"  {line}")
     last = chosen is tried[-1]
-    reason = f"with which the planned model reads a byte at the least cost, of {tried[0].vocabulary:,} to {tried[-1].vocabulary:,}"
+    reason = f"the largest of {tried[0].vocabulary:,} to {tried[-1].vocabulary:,} with which the planned model reads a byte of text at next to the least cost"
     return text if last else trainers.shortened(text, chosen.vocabulary), reason, tried
 
 
