@@ -71,6 +71,7 @@ def test_into_a_file(run, tmp_path, suffix: str) -> None:
     assert invoke(str(run.path), "--out", str(out)) == ""
     assert "Whether" not in out.read_text()
     assert out.stat().st_size > 300
+    assert "url(http" not in out.read_text() and "<link" not in out.read_text()  # it fetches nothing
 
 
 def test_requests_that_make_no_sense(run, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,11 +125,15 @@ def write(shown: RenderableType, out: Path | None, width: int = 120) -> None:
     if out is None:
         Console().print(shown)
         return
-    exports = {".svg": "save_svg", ".html": "save_html", ".txt": "save_text"}
-    if out.suffix not in exports:
-        raise RequestError(f"'{out.suffix}' is no kind of file this writes", where=str(out), do="Name a .svg, .html or .txt file.")
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(shown)
-    keys = {"title": "groundup tokens show"} if out.suffix == ".svg" else {}
-    getattr(console, exports[out.suffix])(str(out), **keys)
-
+    match out.suffix:
+        case ".svg":  # without the fonts that it would fetch from the network: the page's own fixed-width one is as good
+            text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="groundup tokens show"), flags=re.DOTALL)
+        case ".html":
+            text = console.export_html()
+        case ".txt":
+            text = console.export_text()
+        case other:
+            raise RequestError(f"'{other}' is no kind of file this writes", where=str(out), do="Name a .svg, .html or .txt file.")
+    out.write_text(text, encoding="utf-8")
