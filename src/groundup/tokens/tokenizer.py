@@ -46,7 +46,7 @@ SPECIAL = tuple(ROLES)
 END_OF_TEXT = SPECIAL[0]
 SENTINEL = "<|sentinel_{}|>"
 """The blanks of span corruption, where a recipe asks for them."""
-PIECE, LONGEST_PIECE = 65_536, 1_000_000  # characters; see _pieces
+PIECE, LONGEST_PIECE = 65_536, 1_000_000  # characters; see pieces
 LONGEST_RUN = 1024  # bytes; tiktoken takes time quadratic in the length of one word, tokenizers does not
 
 Ids = np.ndarray[Any, np.dtype[np.uint32]]
@@ -121,9 +121,9 @@ class Tokenizer:
         whole = [encodable(text) for text in texts]
         if self.pattern is None and self.kind not in ("characters", "bytes"):
             return self._encode(whole)  # where such a tokenizer's words end is not known
-        cut = [list(_pieces(text, anywhere=self.pattern is None)) for text in whole]
-        encoded = iter(self._encode([piece for pieces in cut for piece in pieces]))
-        return [next(encoded) if len(pieces) == 1 else np.concatenate([next(encoded) for _ in pieces]) for pieces in cut]
+        cut = [list(pieces(text, anywhere=self.pattern is None)) for text in whole]
+        encoded = iter(self._encode([piece for parts in cut for piece in parts]))
+        return [next(encoded) if len(parts) == 1 else np.concatenate([next(encoded) for _ in parts]) for parts in cut]
 
     def encode_by_library(self, texts: Sequence[str]) -> list[Ids]:
         """The same by `tokenizers` alone, whole texts at a time: what all others are held against."""
@@ -184,7 +184,7 @@ def encodable(text: str) -> str:
 _BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
 
 
-def _pieces(text: str, *, anywhere: bool) -> Iterator[str]:
+def pieces(text: str, *, anywhere: bool) -> Iterator[str]:
     """Cut a long text so that all cores and little memory are used, without changing its tokens.
 
     Where merges cross characters it is cut at spaces between letters only. A stretch of a million characters without
@@ -227,7 +227,7 @@ class _TikToken:
 
     def _group(self, pieces: list[str]) -> list[Ids]:
         return [
-            self._library([piece])[0] if len(piece) > LONGEST_RUN // 4 and _longest_run(piece) > LONGEST_RUN
+            self._library([piece])[0] if len(piece) > LONGEST_RUN // 4 and longest_run(piece) > LONGEST_RUN
             else self._encoding.encode_to_numpy(piece, disallowed_special=())
             for piece in pieces
         ]  # fmt: skip
@@ -272,10 +272,10 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-_RUN = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")  # letters and digits, blanks, all others: no pattern's piece has more but one
+RUN = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")  # letters and digits, blanks, all others: no pattern's piece has more but one
 
 
-def _longest_run(text: str) -> int:
+def longest_run(text: str) -> int:
     """At least the bytes of the longest piece that a pattern may cut from the text, and seldom many more."""
     data = np.frombuffer(text.encode(), dtype=np.uint8)
     blank = data <= 32
@@ -283,7 +283,7 @@ def _longest_run(text: str) -> int:
     gaps = np.diff(borders, prepend=-1, append=len(data) - 1)
     if gaps.max(initial=0) <= LONGEST_RUN:
         return int(gaps.max(initial=0))
-    return max(len(run.encode()) for run in _RUN.findall(text))
+    return max(len(run.encode()) for run in RUN.findall(text))
 
 
 def _kind(file: dict[str, Any]) -> Kind:

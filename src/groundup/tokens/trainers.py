@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from groundup.errors import GroundupError, RequestError
 from groundup.tokens.patterns import PATTERNS, Name
-from groundup.tokens.tokenizer import ROLES, SENTINEL, SPECIAL, Tokenizer, _pieces, byte_to_character
+from groundup.tokens.tokenizer import ROLES, RUN, SENTINEL, SPECIAL, Tokenizer, byte_to_character, longest_run, pieces
 
 SEEN_AT_LEAST = 5  # a merge seen less often is not worth a row of the embedding: nothing can be learned about it
 LONGEST_TRAINED_PIECE = 128  # characters; the trainer's merge of one word takes quadratic time
@@ -33,10 +33,11 @@ def train_bpe(texts: Iterable[str], size: int, *, must_reach: bool, pattern: Nam
     `must_reach` decides between GroundupError and a smaller vocabulary.
     """
     inner = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PATTERNS[pattern].regex), behavior="isolated")
+    split, fast = (
+        pre_tokenizers.Split(Regex(regex), behavior="isolated") for regex in (PATTERNS[pattern].regex, PATTERNS[pattern].fast)
+    )
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    short = pre_tokenizers.FixedLength(LONGEST_TRAINED_PIECE)
-    inner.pre_tokenizer = pre_tokenizers.Sequence([split, short, byte_level])
+    inner.pre_tokenizer = pre_tokenizers.Sequence([fast, byte_level])
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=SEEN_AT_LEAST,
@@ -76,7 +77,7 @@ def train_unigram(texts: Iterable[str], size: int, *, must_reach: bool, sentinel
         )  # fmt: skip
     inner = tokenizers.Tokenizer(models.Unigram())
     spaces = pre_tokenizers.Metaspace(prepend_scheme="never")
-    inner.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.FixedLength(LONGEST_TRAINED_PIECE)])
+    inner.pre_tokenizer = spaces
     trainer = trainers.UnigramTrainer(
         vocab_size=size - len(names) + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, initial_alphabet=ascii_names, max_piece_length=16,
         show_progress=False,
@@ -152,7 +153,16 @@ def adopt(path: Path, sentinels: int = 0) -> str:
 
 
 def _cut(texts: Iterable[str]) -> Iterator[str]:
-    return (piece for text in texts for piece in _pieces(text, anywhere=False))
+    """The texts in pieces that all cores can share, with no run of letters, blanks or signs longer than LONGEST_TRAINED_PIECE."""
+    for text in texts:
+        for piece in pieces(text, anywhere=False):
+            start = 0
+            if longest_run(piece) > LONGEST_TRAINED_PIECE:
+                for run in RUN.finditer(piece):
+                    while run.end() - (begin := max(start, run.start())) > LONGEST_TRAINED_PIECE:
+                        yield piece[start : begin + LONGEST_TRAINED_PIECE]
+                        start = begin + LONGEST_TRAINED_PIECE
+            yield piece[start:]
 
 
 def _reach(inner: tokenizers.Tokenizer, size: int, must_reach: bool) -> None:
