@@ -28,7 +28,7 @@ from groundup.tokens.tokenizer import Tokenizer
 
 MEASURED_BYTES = 8_000_000  # of each split, for the report
 TRIED_BYTES = 2_000_000  # for the trade-off of sizes
-UNIGRAM_BYTES = 100_000_000  # the library's Unigram trainer builds a suffix array of all it sees (docs/measurements.md)
+UNIGRAM_BYTES = 20_000_000  # the library takes minutes for 100 MB of text (docs/measurements.md)
 BATCH_BYTES = 4_000_000  # of text encoded at once; bounds the working memory
 LONGEST_LISTED = 20
 MakeShape = Callable[[], vocabulary.Shape]

@@ -18,7 +18,16 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from groundup.errors import GroundupError, RequestError
 from groundup.tokens.patterns import PATTERNS, Name
-from groundup.tokens.tokenizer import ROLES, RUN, SENTINEL, SPECIAL, Tokenizer, byte_to_character, longest_run, pieces
+from groundup.tokens.tokenizer import (
+    ROLES,
+    RUN,
+    SENTINEL,
+    SPECIAL,
+    Tokenizer,
+    byte_to_character,
+    longest_run,
+    pieces,
+)
 
 SEEN_AT_LEAST = 5  # a merge seen less often is not worth a row of the embedding: nothing can be learned about it
 LONGEST_TRAINED_PIECE = 128  # characters; the trainer's merge of one word takes quadratic time
