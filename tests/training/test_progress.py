@@ -13,7 +13,7 @@ from groundup.training.progress import Watch
 
 
 def test_the_panel_shows_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, _environ={"TERM": "xterm"})
     monkeypatch.setattr(progress, "console", terminal)
     monkeypatch.setattr(progress, "PANEL_SECONDS", 0.0)
     watch = Watch("pretrain", 2000, bytes_per_token=3.0)
