@@ -85,6 +85,8 @@ def test_no_piece_is_longer_than_the_run_it_is_said_to_have() -> None:
         cut = pre_tokenizers.Split(tokenizers.Regex(pattern.regex), behavior="isolated")
         for text in [*hard_strings()[:4000], "a" * 3000, "々" * 900 + "国。" * 900, "_-" * 2000, "x " + " " * 2000 + "\n" * 2000]:
             longest = max((len(piece.encode()) for piece, _ in cut.pre_tokenize_str(text)), default=0)
+            if longest > 2 * 64 + 4:
+                assert tokenizer.longest_run(text, 64) > 64
             assert longest <= 2 * tokenizer.longest_run(text) + 4 if text else longest == 0
 
 

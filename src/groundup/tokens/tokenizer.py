@@ -227,7 +227,7 @@ class _TikToken:
 
     def _group(self, pieces: list[str]) -> list[Ids]:
         return [
-            self._library([piece])[0] if len(piece) > LONGEST_RUN // 4 and longest_run(piece) > LONGEST_RUN
+            self._library([piece])[0] if len(piece) > LONGEST_RUN // 4 and longest_run(piece, LONGEST_RUN) > LONGEST_RUN
             else self._encoding.encode_to_numpy(piece, disallowed_special=())
             for piece in pieces
         ]  # fmt: skip
@@ -275,10 +275,15 @@ def _threads() -> ThreadPoolExecutor:
 RUN = re.compile(r"[^\W_]+|\s+|(?:[^\w\s]|_)+")  # letters and digits, blanks, all others: no pattern's piece has more but one
 
 
-def longest_run(text: str) -> int:
-    """At least the bytes of the longest piece that a pattern may cut from the text, and seldom many more."""
+def longest_run(text: str, limit: int = 0) -> int:
+    """At least the bytes of the longest piece that a pattern may cut from the text, and seldom many more; `limit`: where it
+    is certainly no longer than that, 0 may be said instead."""
     data = np.frombuffer(text.encode(), dtype=np.uint8)
     blank = data <= 32
+    if half := limit // 2:  # a longer run would fill one of these blocks, be it with blanks or without
+        blanks = np.count_nonzero(blank[: len(blank) // half * half].reshape(-1, half), axis=1)
+        if ((blanks > 0) & (blanks < half)).all():
+            return 0
     borders = np.flatnonzero(blank[1:] != blank[:-1])
     gaps = np.diff(borders, prepend=-1, append=len(data) - 1)
     if gaps.max(initial=0) <= LONGEST_RUN:

@@ -166,7 +166,7 @@ def _cut(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         for piece in pieces(text, anywhere=False):
             start = 0
-            if longest_run(piece) > LONGEST_TRAINED_PIECE:
+            if longest_run(piece, LONGEST_TRAINED_PIECE) > LONGEST_TRAINED_PIECE:
                 for run in RUN.finditer(piece):
                     while run.end() - (begin := max(start, run.start())) > LONGEST_TRAINED_PIECE:
                         yield piece[start : begin + LONGEST_TRAINED_PIECE]
