@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
+from groundup.corpus.document import encodable
 from groundup.tokens import tokenizer
 from groundup.tokens.patterns import PATTERNS
 from groundup.tokens.tokenizer import Tokenizer
@@ -66,7 +67,7 @@ def test_ten_thousand_hard_strings(pattern: str) -> None:
 def test_any_string(pattern: str, text: str) -> None:
     words = made(pattern)
     assert words.encode(text) == words.encode_by_library([text])[0].tolist()
-    assert words.decode(words.encode(text)) == tokenizer.encodable(text)
+    assert words.decode(words.encode(text)) == encodable(text)
 
 
 @pytest.mark.parametrize("run", [3, 40, 2000])

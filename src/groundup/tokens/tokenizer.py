@@ -24,6 +24,7 @@ import numpy as np
 import tiktoken
 import tokenizers
 
+from groundup.corpus.document import encodable
 from groundup.errors import GroundupError
 from groundup.tokens.patterns import PATTERNS, Pattern
 
@@ -168,15 +169,6 @@ def roles(names: dict[str, int]) -> dict[str, int]:
         found[name] = names[name]
         number += 1
     return found
-
-
-def encodable(text: str) -> str:
-    """The text, with surrogate pairs joined and lone ones replaced: UTF-8 has no place for them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 # A space between letters: every pattern starts a piece there whatever comes before or after, so encoding the two sides
