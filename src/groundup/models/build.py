@@ -1,4 +1,4 @@
-"""From a config to a model."""
+"""From a config to a model, and its parameters in closed form."""
 
 from __future__ import annotations
 
@@ -17,17 +17,38 @@ def build(config: ModelConfig, seed: int | None = None) -> Decoder:
 
 
 def matmul_parameters(config: ModelConfig) -> int:
-    """Parameters that a token meets in a matrix product: the layers' and the head's, tied or not."""
-    D, E = config.width, config.kv_heads * config.head_width
-    feedforward = (3 if config.activation == "swiglu" else 2) * D * config.feedforward
+    """Parameters that a token meets in a matrix product: the layers' and the head's, tied or not.
+
+    Of a mixture of experts those that one token takes.
+    """
+    D, outer, inner = config.width, config.heads * config.head_width, config.kv_heads * config.head_width
+    taken = config.experts_a_token + config.shared_experts if config.experts else 1
     gates = sum(config.has_value_embedding(layer) for layer in range(config.layers)) * GATE_CHANNELS * config.kv_heads
-    return config.layers * (2 * D * D + 2 * D * E + feedforward) + gates + config.vocabulary * D
+    layer = 2 * D * outer + 2 * D * inner + taken * _feedforward(config) + D * config.experts
+    rank = config.embedding_rank
+    head = config.vocabulary * D if rank is None or not config.tied else rank * (config.vocabulary + D)
+    return config.layers * layer + gates + head + (rank * D if rank else 0)
 
 
 def parameters(config: ModelConfig) -> int:
     """Parameters of a config, shared ones counted once, in closed form (a test holds it to the built model)."""
-    D, E, L = config.width, config.kv_heads * config.head_width, config.layers
-    tables = sum(config.has_value_embedding(layer) for layer in range(L)) * config.vocabulary * E + sum(config.ngram_rows) * D
-    norms = (2 * L + 1) * D * (1 if config.norm == "rms" else 2) if config.norm_scale else 0
-    embedding = 0 if config.tied else config.vocabulary * D
-    return matmul_parameters(config) + embedding + tables + norms + (2 * L if config.shortcut else 0)
+    D, L = config.width, config.layers
+    outer, inner = config.heads * config.head_width, config.kv_heads * config.head_width
+    sublayers = config.experts + config.shared_experts if config.experts else 1
+    matrices = L * (2 * D * outer + 2 * D * inner + sublayers * _feedforward(config) + D * config.experts)
+    widths = (2 if config.gated else 1) * config.feedforward + D
+    biases = L * (outer + 2 * inner + D + sublayers * widths) if config.bias else 0
+    gates = sum(config.has_value_embedding(layer) for layer in range(L)) * GATE_CHANNELS * config.kv_heads
+    tables = sum(config.has_value_embedding(layer) for layer in range(L)) * config.vocabulary * inner + sum(config.ngram_rows) * D
+    each = 0 if config.norm == "none" or not config.norm_scale else D * (2 if config.norm == "batch" or (config.norm == "layer" and config.norm_bias) else 1)
+    norms = each * (L * (1 if config.parallel == "one-norm" else 2) + (config.norm_place == "pre"))
+    rank = config.embedding_rank
+    embedding = config.vocabulary * (rank or D) + (rank * D if rank else 0) + (0 if config.tied else config.vocabulary * D)
+    places = config.context * D if config.position == "learned" else config.relative_buckets * config.heads if config.position == "relative" else 0
+    scalars = (2 * L if config.shortcut else 0) + (2 * L if config.residual == "rezero" else 0)
+    return matrices + biases + gates + tables + norms + embedding + places + scalars
+
+
+def _feedforward(config: ModelConfig) -> int:
+    """Of one sublayer, without biases."""
+    return (3 if config.gated else 2) * config.width * config.feedforward

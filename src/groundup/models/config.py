@@ -9,7 +9,12 @@ from pydantic_core import PydanticCustomError
 
 from groundup.recipe import Strict
 
-Family = Literal["llama", "fast"]
+Family = Literal["llama", "fast", "gpt1", "gpt2", "gpt3", "falcon", "falcon-rw", "palm", "moe"]
+Activation = Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "reglu", "geglu", "swiglu"]
+Norm = Literal["rms", "layer", "batch", "none"]
+Position = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
+Init = Literal["normal", "gpt2", "xavier", "he", "orthogonal", "small", "t-fixup", "mup", "fast"]
+GATED = ("reglu", "geglu", "swiglu")
 
 
 class ModelConfig(Strict):
@@ -24,16 +29,58 @@ class ModelConfig(Strict):
     width: int
     heads: int
     kv_heads: int
+    head_size: int | None = None
+    """Width of one head; the width over the heads when not given (PaLM's are wider or narrower)."""
     feedforward: int
     """Inner width of the feed-forward sublayer."""
-    activation: Literal["swiglu", "relu2"] = "swiglu"
-    norm: Literal["rms", "layer", "batch"] = "rms"
+    activation: Activation = "swiglu"
+    bias: bool = False
+    """Biases in the layers' linear maps (GPT-1, GPT-2, BERT)."""
+    norm: Norm = "rms"
     norm_scale: bool = True
     """Learned scale (and shift, but in RMSNorm) of the norms."""
+    norm_bias: bool = True
+    """LayerNorm: the learned shift beside the scale (PaLM has none)."""
+    norm_place: Literal["pre", "post"] = "pre"
+    """Before each sublayer (GPT-2), or after its sum with the stream (Vaswani et al. 2017, GPT-1)."""
+    parallel: Literal["no", "one-norm", "two-norms"] = "no"
+    """Attention and feed-forward side by side on the same stream, behind one norm (PaLM, Falcon 7B) or two (Falcon 40B)."""
+    residual: Literal["plain", "rezero", "deepnet"] = "plain"
+    """What a sublayer's output is added to and how: x + f; x + a f with a learned from 0 (ReZero); c x + f (DeepNet)."""
+    position: Position = "rotary"
+    rope_base: float = 10_000.0
+    """Base of the rotary frequencies (Su et al. 2021)."""
+    rope_scaling: float = 1.0
+    """Positions are divided by it (Chen et al. 2023: longer contexts)."""
+    relative_buckets: int = 32
+    """T5's relative positions: buckets."""
+    relative_distance: int = 128
+    """T5's relative positions: distance from which all share a bucket."""
+    windows: tuple[int, ...] = ()
+    """Tokens a layer looks back at most, by layer, repeated to the end; 0 is all; empty: all layers see all."""
+    attention_scale: float | None = None
+    """Factor on the scores; 1/sqrt(head width) when not given (T5: 1)."""
+    attention_softcap: float = 0.0
+    """Attention scores are softcap * tanh(scores / softcap); 0 is off."""
     qk_norm: bool = False
     """RMSNorm on each head's queries and keys after rotation."""
+    experts: int = 0
+    """Feed-forward sublayers to choose from, a token at a time; 0: one that all tokens take."""
+    experts_a_token: int = 2
+    """How many of them a token takes."""
+    shared_experts: int = 0
+    """Further ones that all tokens take (DeepSeekMoE)."""
+    expert_capacity: float | None = None
+    """Places an expert has, as a multiple of its fair share of the batch's tokens; what finds none skips the sublayer.
+    Not given: as many as come (dropless)."""
     embedding_norm: bool = False
     """The norm without scale on the embedding's output."""
+    embedding_scale: float = 1.0
+    """Factor on the embedding (Vaswani et al. 2017: the root of the width)."""
+    embedding_rank: int | None = None
+    """Factorised embedding: tables of this width, then a projection (ALBERT)."""
+    logits_scale: float = 1.0
+    """Factor on the head's input (PaLM: one over the root of the width)."""
     softcap: float = 0.0
     """Logits are softcap * tanh(logits / softcap); 0 is off."""
     shortcut: bool = False
@@ -52,31 +99,52 @@ class ModelConfig(Strict):
     residual_dropout: float = 0.0
     dropout_by_depth: bool = False
     """Residual dropout rises linearly from 0 in the first layer to its value in the last (LIMA)."""
-    rope_base: float = 10_000.0
     norm_eps: float = 1e-5
+    init: Init = "gpt2"
     init_std: float = 0.02
 
     @model_validator(mode="after")
     def _sensible(self) -> ModelConfig:
-        if self.width % self.heads:
+        if self.head_size is None and self.width % self.heads:
             raise PydanticCustomError("heads", "width {w} is not divisible by {h} heads", {"w": self.width, "h": self.heads})
-        if self.width // self.heads % 2:
-            raise PydanticCustomError("heads", "head width {h} is odd; rotary positions need pairs", {"h": self.width // self.heads})
+        if self.position == "rotary" and self.head_width % 2:
+            raise PydanticCustomError("heads", "head width {h} is odd; rotary positions need pairs", {"h": self.head_width})
         if self.heads % self.kv_heads:
             raise PydanticCustomError(
                 "kv_heads", "{h} heads cannot share {k} kv_heads evenly", {"h": self.heads, "k": self.kv_heads}
             )
+        if self.norm == "none" and self.residual == "plain" and self.init != "t-fixup":
+            raise PydanticCustomError("norm", "without a norm a plain residual diverges; set residual=rezero or init=t-fixup")
+        if self.parallel != "no" and self.norm_place == "post":
+            raise PydanticCustomError("parallel", "parallel sublayers read the stream through norms before them; norm_place must be pre")
+        if self.residual == "deepnet" and self.norm_place != "post":
+            raise PydanticCustomError("residual", "deepnet scales what a norm after the sum evens out; norm_place must be post")
+        if self.experts and not 0 < self.experts_a_token <= self.experts:
+            raise PydanticCustomError(
+                "experts", "{k} experts a token of {n} there are", {"k": self.experts_a_token, "n": self.experts}
+            )
+        if self.windows and self.position == "relative":
+            raise PydanticCustomError("windows", "T5's relative positions and windows do not go together; choose another position")
         return self
 
     @property
     def head_width(self) -> int:
         """Width of one head."""
-        return self.width // self.heads
+        return self.head_size or self.width // self.heads
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward sublayer multiplies two projections."""
+        return self.activation in GATED
 
     @property
     def portable(self) -> bool:
         """Whether a stock Hugging Face class computes the same."""
-        return self.family == "llama"
+        return self.family in ("llama", "gpt1", "gpt2", "falcon", "falcon-rw")
+
+    def window(self, layer: int) -> int:
+        """Tokens a layer looks back at most, 0-based; 0: all."""
+        return self.windows[layer % len(self.windows)] if self.windows else 0
 
     def has_value_embedding(self, layer: int) -> bool:
         """Every other layer, the last one included (nanochat)."""
@@ -87,19 +155,34 @@ class ModelConfig(Strict):
         return self.residual_dropout * (layer / max(1, self.layers - 1) if self.dropout_by_depth else 1.0)
 
 
+_GPT: dict[str, Any] = {"activation": "gelu_tanh", "norm": "layer", "position": "learned", "bias": True, "tied": True, "init": "gpt2"}
+_FALCON: dict[str, Any] = {"activation": "gelu", "norm": "layer", "parallel": "one-norm", "tied": True}
 FAMILIES: dict[Family, dict[str, Any]] = {
     # Touvron et al. 2023, arXiv 2302.13971
     "llama": {},
     # what small runs gain from, each documented in modded-nanogpt's records and nanochat's log: ReLU^2 (So et al. 2021),
     # QK-norm, zero-initialised outputs, embedding shortcut, value embeddings (Zhou et al. 2024); n-gram tables are derived
     "fast": {
-        "activation": "relu2", "norm_scale": False, "qk_norm": True, "embedding_norm": True,
+        "activation": "relu2", "norm_scale": False, "qk_norm": True, "embedding_norm": True, "init": "fast",
         "shortcut": True, "value_embeddings": True, "zero_output": True, "tied": False,
     },
-}  # fmt: skip
+    # Radford et al. 2018: norms after the sums
+    "gpt1": {**_GPT, "norm_place": "post", "init": "normal"},
+    # Radford et al. 2019
+    "gpt2": _GPT,
+    # Brown et al. 2020; alternating dense and banded attention is an option: windows=[0, 256]
+    "gpt3": _GPT,
+    # Almazrouei et al. 2023, arXiv 2311.16867; 40B and 180B have parallel=two-norms
+    "falcon": _FALCON,
+    "falcon-rw": {**_FALCON, "parallel": "no", "position": "alibi", "bias": True},
+    # Chowdhery et al. 2022, arXiv 2204.02311: one norm without shift, one kv-head, wide feed-forward, scaled logits
+    "palm": {"norm": "layer", "norm_bias": False, "parallel": "one-norm", "tied": True, "init": "normal"},
+    # Mixtral (Jiang et al. 2024, arXiv 2401.04088): LLaMA's layers with eight experts, two a token
+    "moe": {"experts": 8, "experts_a_token": 2},
+}
 """What a family sets; a recipe may override each part."""
 
 
 def default_feedforward(width: int, activation: str = "swiglu") -> int:
-    """SwiGLU's inner width: 8/3 of the width, as many parameters as a 4x plain layer (Shazeer 2020), to 32; else 4x."""
-    return -(-(8 * width // 3) // 32) * 32 if activation == "swiglu" else 4 * width
+    """A gated sublayer's inner width: 8/3 of the width, as many parameters as a 4x plain layer (Shazeer 2020), to 32; else 4x."""
+    return -(-(8 * width // 3) // 32) * 32 if activation in GATED else 4 * width

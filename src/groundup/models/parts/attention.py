@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped keys and values, a document mask, and an optional cache.
+"""Self-attention with grouped keys and values, a document mask, windows, and an optional cache.
 
 What a query may see when two documents share a row (x), and where the cache stands:
 
@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
 from groundup.models.parts.norm import rms_norm
-from groundup.models.parts.position import rotate
+from groundup.models.parts.position import distances, rotate
 from groundup.models.parts.stacked import Stacked
+from groundup.models.parts.window import windowed_attention
 
 GATE_CHANNELS = 12  # of the input, enough to gate a value embedding (nanochat)
 SHARPNESS = 1.2  # of normalised queries and keys each (nanochat)
@@ -45,12 +46,13 @@ class Cache(Protocol):
         ...
 
 
-def document_mask(segments_BT: Tensor) -> Tensor:
-    """Causal attention within documents: bool (B, 1, T, T), True where a query (row) may see a key (column)."""
+def document_mask(segments_BT: Tensor, *, causal: bool = True) -> Tensor:
+    """Attention within documents: bool (B, 1, T, T), True where a query (row) may see a key (column)."""
     T = segments_BT.shape[1]
     same = segments_BT[:, :, None] == segments_BT[:, None, :]
-    causal = torch.ones(T, T, dtype=torch.bool, device=segments_BT.device).tril()
-    return (same & causal)[:, None]
+    if causal:
+        same = same & torch.ones(T, T, dtype=torch.bool, device=segments_BT.device).tril()
+    return same[:, None]
 
 
 class Attention(nn.Module):
@@ -60,20 +62,24 @@ class Attention(nn.Module):
         super().__init__()
         self.layer, self.heads, self.kv_heads, self.head_width = layer, config.heads, config.kv_heads, config.head_width
         self.qk_norm, self.eps, self.dropout = config.qk_norm, config.norm_eps, config.attention_dropout
-        inner = config.kv_heads * config.head_width
-        self.qkv = Stacked(config.width, (config.width, inner, inner))
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.scale, self.softcap, self.window = config.attention_scale, config.attention_softcap, config.window(layer)
+        inner, outer = config.kv_heads * config.head_width, config.heads * config.head_width
+        self.qkv = Stacked(config.width, (outer, inner, inner), config.bias)
+        self.out = nn.Linear(outer, config.width, bias=config.bias)
         self.value_gate = nn.Linear(GATE_CHANNELS, config.kv_heads, bias=False) if config.has_value_embedding(layer) else None
 
     def forward(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None, value_BTE: Tensor | None = None
-    ) -> Tensor:
-        """Attend. `mask` None means plain causal attention; `value_BTE`: the token's value embedding, if the layer has one."""
-        B, T, D = x_BTD.shape
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None, value_BTE: Tensor | None = None,
+        bias: Tensor | None = None, segments_BT: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Attend. `mask` None means plain causal attention; `value_BTE`: the token's value embedding, if the layer has one;
+        `bias`: added to the scores, (1, K, T, S); `segments_BT`: for windows, which make a mask of their own."""
+        B, T, _ = x_BTD.shape
         K, G, H = self.heads, self.kv_heads, self.head_width
         qkv = self.qkv(x_BTD).view(B, T, K + 2 * G, H)
         qk, v = torch.split(qkv, [K + G, G], dim=2)
-        qk = rotate(qk, *rotary)
+        if rotary is not None:
+            qk = rotate(qk, *rotary)
         if self.qk_norm:
             qk = rms_norm(qk, eps=self.eps) * SHARPNESS
         q_BKTH, k_BGTH = torch.split(qk.transpose(1, 2), [K, G], dim=1)
@@ -84,9 +90,51 @@ class Attention(nn.Module):
         v_BGTH = v.transpose(1, 2)
         if cache is not None:
             k_BGTH, v_BGTH = cache.append(self.layer, k_BGTH, v_BGTH)
-        y_BKTH = F.scaled_dot_product_attention(
-            q_BKTH, k_BGTH, v_BGTH, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=K != G,
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # fmt: skip
-        y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).reshape(B, T, D))
+        dropout = self.dropout if self.training else 0.0
+        S = k_BGTH.shape[2]
+        if self.window and cache is None and bias is None and not self.softcap and S > self.window:
+            y_BKTH = windowed_attention(q_BKTH, k_BGTH, v_BGTH, self.window, segments_BT, scale=self.scale, dropout=dropout)
+        else:
+            y_BKTH = attend(
+                q_BKTH, k_BGTH, v_BGTH, _near(mask, self.window, T, S, x_BTD.device), bias, scale=self.scale, softcap=self.softcap, dropout=dropout
+            )
+        y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).reshape(B, T, K * H))
         return y_BTD
+
+
+def _near(mask: Tensor | None, window: int, T: int, S: int, device: torch.device) -> Tensor | None:
+    """The mask with what lies outside of a window taken out."""
+    if not window or S <= window:
+        return mask
+    before_TS = distances(T, S, device)
+    near_TS = (before_TS >= 0) & (before_TS < window)
+    return near_TS[None, None] if mask is None else mask & near_TS
+
+
+def attend(
+    q_BKTH: Tensor, k_BGSH: Tensor, v_BGSH: Tensor, mask: Tensor | None, bias: Tensor | None, *, scale: float | None, softcap: float = 0.0,
+    dropout: float = 0.0, causal: bool = True,
+) -> Tensor:  # fmt: skip
+    """softmax(scores) v, (B, K, T, H). `mask` None: all keys up to the query's place (`causal`), or all."""
+    K, T, S = q_BKTH.shape[1], q_BKTH.shape[2], k_BGSH.shape[2]
+    G = k_BGSH.shape[1]
+    if bias is None and not softcap:
+        return F.scaled_dot_product_attention(
+            q_BKTH, k_BGSH, v_BGSH, attn_mask=mask, is_causal=causal and mask is None and T > 1, enable_gqa=K != G, dropout_p=dropout, scale=scale,
+        )  # fmt: skip
+    if mask is None and causal:
+        mask = distances(T, S, q_BKTH.device) >= 0
+    if not softcap:
+        assert bias is not None
+        shown = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+        return F.scaled_dot_product_attention(
+            q_BKTH, k_BGSH, v_BGSH, attn_mask=shown.to(q_BKTH.dtype), enable_gqa=K != G, dropout_p=dropout, scale=scale
+        )
+    k_BKSH, v_BKSH = (x.repeat_interleave(K // G, dim=1) for x in (k_BGSH, v_BGSH))
+    scores = q_BKTH @ k_BKSH.transpose(-1, -2) * (q_BKTH.shape[-1] ** -0.5 if scale is None else scale)
+    scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return F.dropout(scores.softmax(dim=-1), dropout) @ v_BKSH

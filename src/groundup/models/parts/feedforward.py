@@ -1,7 +1,8 @@
-"""The feed-forward sublayer: SwiGLU (Shazeer 2020) or squared ReLU (So et al. 2021, arXiv 2109.08668)."""
+"""The feed-forward sublayer: plain, gated (Shazeer 2020), squared ReLU (So et al. 2021, arXiv 2109.08668)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,21 +11,6 @@ from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
 from groundup.models.parts.stacked import Stacked
-
-
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)), no biases; gate and input side by side in one matrix product."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_up = Stacked(config.width, (config.feedforward, config.feedforward))
-        self.down = nn.Linear(config.feedforward, config.width, bias=False)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
-        gate, up = self.gate_up(x_BTD).chunk(2, dim=-1)
-        y_BTD: Tensor = self.down(F.silu(gate) * up)
-        return y_BTD
 
 
 class _SquaredReLU(torch.autograd.Function):
@@ -42,20 +28,54 @@ class _SquaredReLU(torch.autograd.Function):
         return torch.addcmul(grad.new_zeros(()), grad, positive, value=2)
 
 
-class SquaredReLU(nn.Module):
-    """down(relu(up(x))^2), no biases."""
+def _squared_relu(x: Tensor) -> Tensor:
+    y: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
-    def __init__(self, config: ModelConfig) -> None:
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu, "relu2": _squared_relu, "gelu": F.gelu, "gelu_tanh": _gelu_tanh, "silu": F.silu,
+    "reglu": F.relu, "geglu": F.gelu, "swiglu": F.silu,
+}  # fmt: skip
+"""By activation; of a gated one, what the gate goes through."""
+
+
+class Gated(nn.Module):
+    """down(f(gate(x)) * up(x)); gate and input side by side in one matrix product."""
+
+    def __init__(self, width: int, inner: int, activation: str, bias: bool = False) -> None:
         super().__init__()
-        self.up = nn.Linear(config.width, config.feedforward, bias=False)
-        self.down = nn.Linear(config.feedforward, config.width, bias=False)
+        self.function = FUNCTIONS[activation]
+        self.gate_up = Stacked(width, (inner, inner), bias)
+        self.down = nn.Linear(inner, width, bias=bias)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
-        y_BTD: Tensor = self.down(_SquaredReLU.apply(self.up(x_BTD)))  # type: ignore[no-untyped-call]
-        return y_BTD
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        y: Tensor = self.down(self.function(gate) * up)
+        return y
 
 
-def feedforward(config: ModelConfig) -> nn.Module:
-    """The sublayer a config asks for."""
-    return SwiGLU(config) if config.activation == "swiglu" else SquaredReLU(config)
+class Plain(nn.Module):
+    """down(f(up(x)))."""
+
+    def __init__(self, width: int, inner: int, activation: str, bias: bool = False) -> None:
+        super().__init__()
+        self.function = FUNCTIONS[activation]
+        self.up = nn.Linear(width, inner, bias=bias)
+        self.down = nn.Linear(inner, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        y: Tensor = self.down(self.function(self.up(x)))
+        return y
+
+
+def plain_or_gated(config: ModelConfig, inner: int | None = None) -> Gated | Plain:
+    """One sublayer that all tokens take."""
+    kind = Gated if config.gated else Plain
+    return kind(config.width, inner or config.feedforward, config.activation, config.bias)

@@ -63,10 +63,12 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(x_BTD.flatten(0, -2)).view_as(x_BTD)
 
 
-def norm(kind: Literal["rms", "layer", "batch"], width: int, eps: float, scale: bool = True) -> nn.Module:
-    """A norm over the last dimension, its learned scale (if any) started at 1."""
+def norm(kind: Literal["rms", "layer", "batch", "none"], width: int, eps: float, scale: bool = True, bias: bool = True) -> nn.Module:
+    """A norm over the last dimension, its learned scale (if any) started at 1; `bias`: LayerNorm's shift beside it."""
     if kind == "rms":
         return RMSNorm(width, eps, scale)
     if kind == "layer":
-        return nn.LayerNorm(width, eps=eps, elementwise_affine=scale)
+        return nn.LayerNorm(width, eps=eps, elementwise_affine=scale, bias=bias)
+    if kind == "none":
+        return nn.Identity()
     return BatchNorm(width, eps=eps, affine=scale)

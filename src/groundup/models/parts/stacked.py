@@ -6,8 +6,8 @@ from torch import nn
 
 
 class Stacked(nn.Linear):
-    """A linear layer without bias whose output rows are several matrices; Muon orthogonalises each by itself."""
+    """A linear layer whose output rows are several matrices; Muon orthogonalises each by itself."""
 
-    def __init__(self, inner: int, sizes: tuple[int, ...]) -> None:
-        super().__init__(inner, sum(sizes), bias=False)
+    def __init__(self, inner: int, sizes: tuple[int, ...], bias: bool = False) -> None:
+        super().__init__(inner, sum(sizes), bias=bias)
         self.sizes = sizes

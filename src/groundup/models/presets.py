@@ -1,0 +1,133 @@
+"""The field's models by name: architecture, published training settings, and where both are written.
+
+What a paper does not say is left out. Counts are exact for what is built here; `published` is the paper's own figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from groundup.models.config import FAMILIES, Family, ModelConfig, default_feedforward
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model of the field."""
+
+    name: str
+    family: Family
+    model: dict[str, Any]
+    """What differs from the family."""
+    source: str
+    published: str = ""
+    """Size as its makers state it."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Published settings, in the recipe's names; `tokens`: seen in all; `warmup_tokens`."""
+    notes: str = ""
+
+    def config(self, **overrides: Any) -> ModelConfig:
+        """The architecture, with anything overridden."""
+        settled = {**FAMILIES[self.family], **self.model, **overrides}
+        settled.setdefault("kv_heads", settled["heads"])
+        settled.setdefault("feedforward", default_feedforward(settled["width"], settled.get("activation", "swiglu")))
+        return ModelConfig(family=self.family, **settled)
+
+
+def _shape(layers: int, width: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {"layers": layers, "width": width, "heads": heads, **more}
+
+
+PRESETS: dict[str, Preset] = {}
+
+
+def _add(preset: Preset) -> None:
+    PRESETS[preset.name] = preset
+
+
+# --- GPT: Radford et al. 2018, 2019; Brown et al. 2020, arXiv 2005.14165 ---------------------------------------------
+_add(
+    Preset(
+        "gpt1", "gpt1", _shape(12, 768, 12, vocabulary=40_478, context=512), "Radford et al. 2018", "117 M",
+        {"optimizer": "adam", "learning_rate": 2.5e-4, "schedule": "cosine", "final_share": 0.0, "batch_tokens": 64 * 512, "dropout": 0.1, "l2": 0.01,
+         "warmup_steps": 2000, "epochs": 100},
+    )
+)  # fmt: skip
+for _name, _layers, _width, _heads, _size in (
+    ("gpt2", 12, 768, 12, "124 M"), ("gpt2-medium", 24, 1024, 16, "355 M"), ("gpt2-large", 36, 1280, 20, "774 M"), ("gpt2-xl", 48, 1600, 25, "1.5 B"),
+):  # fmt: skip
+    _add(
+        Preset(
+            _name, "gpt2", _shape(_layers, _width, _heads, vocabulary=50_257, context=1024), "Radford et al. 2019", _size,
+            {"batch_tokens": 512 * 1024, "dropout": 0.1}, "The paper gives neither learning rate nor schedule.",
+        )
+    )  # fmt: skip
+_GPT3 = {
+    "optimizer": "adam", "betas": (0.9, 0.95), "eps": 1e-8, "clip": 1.0, "weight_decay": 0.1, "schedule": "cosine", "final_share": 0.1,
+    "tokens": 300e9, "decay_tokens": 260e9, "warmup_tokens": 375e6, "ramp_from_batch_tokens": 32_000,
+}  # fmt: skip
+for _name, _layers, _width, _heads, _batch, _rate, _note in (
+    ("small", 12, 768, 12, 0.5e6, 6e-4, ""), ("medium", 24, 1024, 16, 0.5e6, 3e-4, ""), ("large", 24, 1536, 16, 0.5e6, 2.5e-4, ""),
+    ("xl", 24, 2048, 16, 1e6, 2e-4, "Table 2.1 says 24 heads of width 128, which is 3,072 and not the model's 2,048; 16 heads fit and give 1.3 B."),
+    ("2.7b", 32, 2560, 32, 1e6, 1.6e-4, ""), ("6.7b", 32, 4096, 32, 2e6, 1.2e-4, ""),
+    ("13b", 40, 5120, 40, 2e6, 1e-4, "Table 2.1 says width 5,140, which 40 heads of width 128 do not make; 5,120 does."),
+    ("175b", 96, 12_288, 96, 3.2e6, 0.6e-4, ""),
+):  # fmt: skip
+    _add(
+        Preset(
+            f"gpt3-{_name}", "gpt3", _shape(_layers, _width, _heads, vocabulary=50_257, context=2048), "Brown et al. 2020, table 2.1, appendix B",
+            _name, {**_GPT3, "batch_tokens": _batch, "learning_rate": _rate}, _note,
+        )
+    )  # fmt: skip
+
+# --- LLaMA: Touvron et al. 2023, arXiv 2302.13971 --------------------------------------------------------------------
+for _name, _layers, _width, _heads, _inner, _rate, _tokens in (
+    ("7b", 32, 4096, 32, 11_008, 3e-4, 1e12), ("13b", 40, 5120, 40, 13_824, 3e-4, 1e12), ("33b", 60, 6656, 52, 17_920, 1.5e-4, 1.4e12),
+    ("65b", 80, 8192, 64, 22_016, 1.5e-4, 1.4e12),
+):  # fmt: skip
+    _add(
+        Preset(
+            f"llama-{_name}", "llama",
+            _shape(_layers, _width, _heads, feedforward=_inner, vocabulary=32_000, context=2048, tied=False, norm_eps=1e-6), "Touvron et al. 2023, table 2",
+            _name, {"optimizer": "adamw", "betas": (0.9, 0.95), "learning_rate": _rate, "weight_decay": 0.1, "clip": 1.0, "schedule": "cosine",
+                    "final_share": 0.1, "warmup_steps": 2000, "batch_tokens": 4e6, "tokens": _tokens},
+        )
+    )  # fmt: skip
+
+# --- Falcon: Almazrouei et al. 2023, arXiv 2311.16867, and the model cards ---------------------------------------------
+for _name, _layers, _width, _heads, _kv, _norms, _rate, _last, _rows, _ramp, _tokens in (
+    ("7b", 32, 4544, 71, 1, "one-norm", 6e-4, 1.2e-5, 2304, 30e9, 1.5e12), ("40b", 60, 8192, 128, 8, "two-norms", 1.85e-4, 1.85e-5, 1152, 100e9, 1e12),
+    ("180b", 80, 14_848, 232, 8, "two-norms", 1.25e-4, 1.25e-5, 2048, 100e9, 3.5e12),
+):  # fmt: skip
+    _add(
+        Preset(
+            f"falcon-{_name}", "falcon", _shape(_layers, _width, _heads, kv_heads=_kv, parallel=_norms, vocabulary=65_024, context=2048),
+            "Almazrouei et al. 2023; model card", _name,
+            {"optimizer": "adamw", "learning_rate": _rate, "final_share": _last / _rate, "schedule": "cosine", "weight_decay": 0.1, "z_loss": 1e-4,
+             "batch_tokens": _rows * 2048, "ramp_tokens": _ramp, "warmup_tokens": 4e9, "tokens": _tokens},
+        )
+    )  # fmt: skip
+_add(Preset("falcon-rw-1b", "falcon-rw", _shape(24, 2048, 32, vocabulary=50_304, context=2048), "Penedo et al. 2023, arXiv 2306.01116", "1.3 B", {"tokens": 350e9}))
+
+# --- PaLM: Chowdhery et al. 2022, arXiv 2204.02311 ---------------------------------------------------------------------
+for _name, _layers, _width, _heads, _said in (("8b", 32, 4096, 16, "8.63 B"), ("62b", 64, 8192, 32, "62.50 B"), ("540b", 118, 18_432, 48, "540.35 B")):
+    _add(
+        Preset(
+            f"palm-{_name}", "palm",
+            _shape(_layers, _width, _heads, kv_heads=1, head_size=256, feedforward=4 * _width, vocabulary=256_000, context=2048, logits_scale=_width**-0.5),
+            "Chowdhery et al. 2022, table 1, section 5", _said,
+            {"optimizer": "adafactor", "learning_rate": 1e-2, "schedule": "inverse_sqrt", "warmup_steps": 10_000, "clip": 1.0, "z_loss": 1e-4,
+             "batch_tokens": 2048 * 2048, "ramp": {"512": 0, "1024": 50_000, "2048": 115_000}, "tokens": 780e9},
+        )
+    )  # fmt: skip
+
+# --- a ladder for one's own machine: LLaMA's parts, depth growing with width --------------------------------------------
+for _name, _layers, _width, _heads in (
+    ("tiny-1m", 3, 128, 4), ("llama-5m", 6, 256, 4), ("llama-15m", 8, 384, 6), ("llama-30m", 8, 512, 8), ("llama-60m", 10, 640, 10), ("llama-125m", 12, 768, 12),
+):  # fmt: skip
+    _add(
+        Preset(
+            _name, "llama", _shape(_layers, _width, _heads, vocabulary={"tiny-1m": 2048}.get(_name, 8192 if _width < 512 else 32_000), context=256 if _width < 512 else 1024),
+            "groundup's own ladder (planning/budget.py)",
+        )
+    )  # fmt: skip
