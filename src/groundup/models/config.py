@@ -9,7 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from groundup.recipe import Strict
 
-Family = Literal["llama", "fast", "gpt1", "gpt2", "gpt3", "falcon", "falcon-rw", "palm", "moe"]
+Family = Literal[
+    "llama", "fast", "gpt1", "gpt2", "gpt3", "falcon", "falcon-rw", "palm", "moe", "bert", "transformer", "t5", "xlnet"
+]  # fmt: skip
+Kind = Literal["decoder", "encoder", "encoder-decoder", "permutation"]
+KINDS: dict[str, Kind] = {"bert": "encoder", "transformer": "encoder-decoder", "t5": "encoder-decoder", "xlnet": "permutation"}
 Activation = Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "reglu", "geglu", "swiglu"]
 Norm = Literal["rms", "layer", "batch", "none"]
 Position = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
@@ -26,6 +30,13 @@ class ModelConfig(Strict):
     context: int
     """Positions the model sees at once (tokens)."""
     layers: int
+    """Of an encoder-decoder: the encoder's."""
+    decoder_layers: int | None = None
+    """Encoder-decoder: the decoder's; as many as the encoder's when not given."""
+    causal: bool = True
+    """Whether a token sees only what comes before it (decoders), or all of its document (encoders)."""
+    token_types: int = 0
+    """Kinds of token with an embedding of their own (BERT: first and second sentence)."""
     width: int
     heads: int
     kv_heads: int
@@ -128,6 +139,11 @@ class ModelConfig(Strict):
         return self
 
     @property
+    def kind(self) -> Kind:
+        """Which class builds it."""
+        return KINDS.get(self.family, "decoder")
+
+    @property
     def head_width(self) -> int:
         """Width of one head."""
         return self.head_size or self.width // self.heads
@@ -177,6 +193,21 @@ FAMILIES: dict[Family, dict[str, Any]] = {
     "falcon-rw": {**_FALCON, "parallel": "no", "position": "alibi", "bias": True},
     # Chowdhery et al. 2022, arXiv 2204.02311: one norm without shift, one kv-head, wide feed-forward, scaled logits
     "palm": {"norm": "layer", "norm_bias": False, "parallel": "one-norm", "tied": True, "init": "normal"},
+    # Devlin et al. 2019, arXiv 1810.04805
+    "bert": {
+        "activation": "gelu", "norm": "layer", "norm_place": "post", "norm_eps": 1e-12, "position": "learned", "bias": True, "causal": False,
+        "token_types": 2, "tied": True, "init": "normal",
+    },
+    # Vaswani et al. 2017, arXiv 1706.03762
+    "transformer": {
+        "activation": "relu", "norm": "layer", "norm_place": "post", "position": "sinusoidal", "bias": True, "tied": True, "init": "xavier",
+    },
+    # Raffel et al. 2020, arXiv 1910.10683
+    "t5": {
+        "activation": "relu", "norm_eps": 1e-6, "position": "relative", "tied": True, "attention_scale": 1.0, "init": "normal",
+    },
+    # Yang et al. 2019, arXiv 1906.08237
+    "xlnet": {"activation": "gelu", "norm": "layer", "norm_place": "post", "norm_eps": 1e-12, "position": "none", "bias": True, "init": "normal"},
     # Mixtral (Jiang et al. 2024, arXiv 2401.04088): LLaMA's layers with eight experts, two a token
     "moe": {"experts": 8, "experts_a_token": 2},
 }

@@ -63,6 +63,7 @@ class Attention(nn.Module):
         self.layer, self.heads, self.kv_heads, self.head_width = layer, config.heads, config.kv_heads, config.head_width
         self.qk_norm, self.eps, self.dropout = config.qk_norm, config.norm_eps, config.attention_dropout
         self.scale, self.softcap, self.window = config.attention_scale, config.attention_softcap, config.window(layer)
+        self.causal = config.causal
         inner, outer = config.kv_heads * config.head_width, config.heads * config.head_width
         self.qkv = Stacked(config.width, (outer, inner, inner), config.bias)
         self.out = nn.Linear(outer, config.width, bias=config.bias)
@@ -93,22 +94,22 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         S = k_BGTH.shape[2]
         if self.window and cache is None and bias is None and not self.softcap and S > self.window:
-            y_BKTH = windowed_attention(q_BKTH, k_BGTH, v_BGTH, self.window, segments_BT, scale=self.scale, dropout=dropout)
+            y_BKTH = windowed_attention(q_BKTH, k_BGTH, v_BGTH, self.window, segments_BT, scale=self.scale, dropout=dropout, both_ways=not self.causal)
         else:
             y_BKTH = attend(
-                q_BKTH, k_BGTH, v_BGTH, _near(mask, self.window, T, S, x_BTD.device), bias, scale=self.scale, softcap=self.softcap, dropout=dropout
+                q_BKTH, k_BGTH, v_BGTH, self._near(mask, T, S, x_BTD.device), bias, scale=self.scale, softcap=self.softcap, dropout=dropout,
+                causal=self.causal,
             )
         y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).reshape(B, T, K * H))
         return y_BTD
 
-
-def _near(mask: Tensor | None, window: int, T: int, S: int, device: torch.device) -> Tensor | None:
-    """The mask with what lies outside of a window taken out."""
-    if not window or S <= window:
-        return mask
-    before_TS = distances(T, S, device)
-    near_TS = (before_TS >= 0) & (before_TS < window)
-    return near_TS[None, None] if mask is None else mask & near_TS
+    def _near(self, mask: Tensor | None, T: int, S: int, device: torch.device) -> Tensor | None:
+        """The mask with what lies outside of the layer's window taken out."""
+        if not self.window or S <= self.window:
+            return mask
+        before_TS = distances(T, S, device)
+        near_TS = (before_TS >= 0) & (before_TS < self.window) if self.causal else before_TS.abs() < self.window
+        return near_TS[None, None] if mask is None else mask & near_TS
 
 
 def attend(
