@@ -14,11 +14,11 @@ Family = Literal[
 ]  # fmt: skip
 Kind = Literal["decoder", "encoder", "encoder-decoder", "permutation"]
 KINDS: dict[str, Kind] = {"bert": "encoder", "transformer": "encoder-decoder", "t5": "encoder-decoder", "xlnet": "permutation"}
-Activation = Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "reglu", "geglu", "swiglu"]
+Activation = Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "reglu", "geglu", "geglu_tanh", "swiglu"]
 Norm = Literal["rms", "layer", "batch", "none"]
 Position = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 Init = Literal["normal", "gpt2", "xavier", "he", "orthogonal", "small", "t-fixup", "mup", "fast"]
-GATED = ("reglu", "geglu", "swiglu")
+GATED = ("reglu", "geglu", "geglu_tanh", "swiglu")
 
 
 class ModelConfig(Strict):

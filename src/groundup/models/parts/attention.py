@@ -93,7 +93,7 @@ class Attention(nn.Module):
             k_BGTH, v_BGTH = cache.append(self.layer, k_BGTH, v_BGTH)
         dropout = self.dropout if self.training else 0.0
         S = k_BGTH.shape[2]
-        if self.window and cache is None and bias is None and not self.softcap and S > self.window:
+        if self.window and cache is None and bias is None and not self.softcap and self.window < S:
             y_BKTH = windowed_attention(q_BKTH, k_BGTH, v_BGTH, self.window, segments_BT, scale=self.scale, dropout=dropout, both_ways=not self.causal)
         else:
             y_BKTH = attend(
@@ -105,7 +105,7 @@ class Attention(nn.Module):
 
     def _near(self, mask: Tensor | None, T: int, S: int, device: torch.device) -> Tensor | None:
         """The mask with what lies outside of the layer's window taken out."""
-        if not self.window or S <= self.window:
+        if not self.window or self.window >= S:
             return mask
         before_TS = distances(T, S, device)
         near_TS = (before_TS >= 0) & (before_TS < self.window) if self.causal else before_TS.abs() < self.window

@@ -39,7 +39,7 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu, "relu2": _squared_relu, "gelu": F.gelu, "gelu_tanh": _gelu_tanh, "silu": F.silu,
-    "reglu": F.relu, "geglu": F.gelu, "swiglu": F.silu,
+    "reglu": F.relu, "geglu": F.gelu, "geglu_tanh": _gelu_tanh, "swiglu": F.silu,
 }  # fmt: skip
 """By activation; of a gated one, what the gate goes through."""
 
