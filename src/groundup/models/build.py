@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from groundup.models.config import ModelConfig
+from torch import nn
+
+from groundup.models.config import Kind, ModelConfig
 from groundup.models.decoder import Decoder
+from groundup.models.encoder import Encoder
+from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.parts.attention import GATE_CHANNELS
 from groundup.models.parts.init import initialise
+from groundup.models.permutation import PermutationModel
+
+CLASSES: dict[Kind, type[nn.Module]] = {
+    "decoder": Decoder, "encoder": Encoder, "encoder-decoder": EncoderDecoder, "permutation": PermutationModel,
+}  # fmt: skip
 
 
-def build(config: ModelConfig, seed: int | None = None) -> Decoder:
+def build(config: ModelConfig, seed: int | None = None) -> nn.Module:
     """A model with seeded initial weights; with `seed` None its weights are torch's and meant to be loaded over."""
-    model = Decoder(config)
+    model = CLASSES[config.kind](config)
     if seed is not None:
         initialise(model, config, seed)
     return model
