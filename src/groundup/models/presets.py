@@ -131,3 +131,46 @@ for _name, _layers, _width, _heads in (
             "groundup's own ladder (planning/budget.py)",
         )
     )  # fmt: skip
+
+# --- BERT, the Transformer of 2017, T5, XLNet ----------------------------------------------------------------------------
+for _name, _layers, _width, _heads in (("base", 12, 768, 12), ("large", 24, 1024, 16)):
+    for _case, _vocabulary in (("", 30_522), ("-cased", 28_996)):
+        _add(
+            Preset(
+                f"bert-{_name}{_case}", "bert", _shape(_layers, _width, _heads, vocabulary=_vocabulary, context=512, feedforward=4 * _width),
+                "Devlin et al. 2019, section 3, appendix A.2", {"base": "110 M", "large": "340 M"}[_name],
+                {"optimizer": "adamw", "learning_rate": 1e-4, "betas": (0.9, 0.999), "weight_decay": 0.01, "warmup_steps": 10_000, "steps": 1_000_000,
+                 "schedule": "linear", "batch_tokens": 256 * 512, "dropout": 0.1}, "90 % of the steps at a context of 128.",
+            )
+        )  # fmt: skip
+for _name, _width, _heads, _dropout in (("base", 512, 8, 0.1), ("big", 1024, 16, 0.3)):
+    _add(
+        Preset(
+            f"transformer-{_name}", "transformer",
+            _shape(6, _width, _heads, vocabulary=37_000, context=512, feedforward=4 * _width, embedding_scale=_width**0.5), "Vaswani et al. 2017, table 3",
+            {"base": "65 M", "big": "213 M"}[_name],
+            {"optimizer": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "schedule": "inverse_sqrt", "warmup_steps": 4000, "label_smoothing": 0.1,
+             "learning_rate": _width**-0.5 * 4000**-0.5, "dropout": _dropout, "steps": {"base": 100_000, "big": 300_000}[_name], "batch_tokens": 25_000},
+            "Counted here with biases in the attention's maps and a vocabulary of 37,000.",
+        )
+    )  # fmt: skip
+for _name, _layers, _width, _heads, _size, _inner in (
+    ("small", 6, 512, 8, 64, 2048), ("base", 12, 768, 12, 64, 3072), ("large", 24, 1024, 16, 64, 4096), ("3b", 24, 1024, 32, 128, 16_384),
+    ("11b", 24, 1024, 128, 128, 65_536),
+):  # fmt: skip
+    _add(
+        Preset(
+            f"t5-{_name}", "t5",
+            _shape(_layers, _width, _heads, head_size=_size, feedforward=_inner, vocabulary=32_128, context=512, logits_scale=_width**-0.5),
+            "Raffel et al. 2020, section 3.7", {"small": "60 M", "base": "220 M", "large": "770 M", "3b": "3 B", "11b": "11 B"}[_name],
+            {"optimizer": "adafactor", "schedule": "inverse_sqrt", "learning_rate": 0.01, "warmup_steps": 10_000, "batch_tokens": 65_536,
+             "tokens": 34e9, "dropout": 0.1},
+        )
+    )  # fmt: skip
+for _name, _layers, _width, _heads in (("base", 12, 768, 12), ("large", 24, 1024, 16)):
+    _add(
+        Preset(
+            f"xlnet-{_name}", "xlnet", _shape(_layers, _width, _heads, feedforward=4 * _width, vocabulary=32_000, context=512),
+            "Yang et al. 2019, appendix A.4", "", {"optimizer": "adamw", "learning_rate": 4e-4, "steps": 500_000, "batch_tokens": 8192 * 512, "dropout": 0.1, "schedule": "linear"},
+        )
+    )  # fmt: skip

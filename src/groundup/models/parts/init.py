@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from groundup.models.config import ModelConfig
 from groundup.models.parts.stacked import Stacked
 
-INTO_RESIDUAL = ("attention.out.weight", ".down.weight")  # two per layer, hence sqrt(2 layers)
+INTO_RESIDUAL = ("attention.out.weight", "cross.out.weight", ".down.weight")  # two per layer, hence sqrt(2 layers)
 TABLES = ("embedding.weight", "places.weight", "types.weight")
 
 
@@ -38,7 +38,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
                 # a stronger stream and more of the embedding in early layers (nanochat)
                 first, last = (1.15, 1.05) if name.endswith("stream") else (0.20, 0.05)
                 parameter.copy_(torch.linspace(first, last, config.layers))
-            elif name.endswith(".bias"):
+            elif name.endswith(("bias", "gains")):
                 parameter.zero_()
             elif parameter.ndim >= 2:
                 _fill(name, parameter, stacks.get(name), config, generator)
@@ -66,12 +66,17 @@ def _fill(name: str, parameter: Tensor, sizes: tuple[int, ...] | None, config: M
 
 
 def _t_fixup(name: str, parameter: Tensor, sizes: tuple[int, ...] | None, config: ModelConfig) -> None:
-    """(9 layers)^(-1/4) on embeddings, values, outputs and the feed-forward sublayers."""
-    factor = (9 * config.layers) ** -0.25
-    if name.endswith(("embedding.weight", "attention.out.weight")) or "feedforward" in name:
+    """Embeddings, values, outputs and the feed-forward sublayers: 0.67 N^(-1/4) in an encoder of N layers, (9 M)^(-1/4) in a
+    decoder of M; the shared embedding (9 N)^(-1/4)."""
+    factor = (9 * (config.layers if config.decoder_layers is None else config.decoder_layers)) ** -0.25
+    if name.startswith("encoder."):
+        factor = 0.67 * config.layers**-0.25
+    if name.endswith("embedding.weight"):
+        parameter.mul_((9 * config.layers) ** -0.25)
+    elif name.endswith((".out.weight", ".down.weight", ".up.weight", ".gate_up.weight")):
         parameter.mul_(factor)
-    elif name.endswith("attention.qkv.weight") and sizes:
-        torch.split(parameter, list(sizes))[2].mul_(factor)
+    elif name.endswith(("attention.qkv.weight", "cross.key_value.weight")) and sizes:
+        torch.split(parameter, list(sizes))[-1].mul_(factor)
 
 
 def _std(name: str, parameter: Tensor, config: ModelConfig) -> float:
