@@ -6,6 +6,7 @@ Exit codes: 0 done (or stopped and saved), 1 the build failed, 2 the request was
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import re
@@ -144,6 +145,28 @@ def plan(
     finally:
         run.close()
     print(json.dumps(planned) if as_json else "\n".join(planned["reasons"]))
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show one in full.")] = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """The field's models by name: architecture, size, published training settings, sources."""
+    from groundup.models import presets as kit
+
+    if name is not None and name not in kit.PRESETS:
+        near = difflib.get_close_matches(name, kit.PRESETS, n=1, cutoff=0.0)
+        raise RequestError(f"no preset '{name}'; the nearest is '{near[0]}'", do="`groundup presets` lists them.")
+    chosen = [kit.PRESETS[name]] if name else list(kit.PRESETS.values())
+    rows = [kit.described(preset, full=name is not None) for preset in chosen]
+    if as_json:
+        print(json.dumps(rows[0] if name else rows))
+    elif name:
+        print("\n".join(f"{key}: {value}" for key, value in rows[0].items() if value not in ("", {}, None)))
+    else:
+        print(f"{'name':<20}{'family':<13}{'layers':>7}{'width':>8}{'heads':>7}{'context':>9}{'vocabulary':>12}{'parameters':>18}")
+        for row in rows:
+            print("{name:<20}{family:<13}{layers:>7}{width:>8}{heads:>7}{context:>9}{vocabulary:>12,}{parameters:>18,}".format(**row))
 
 
 tokens_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")

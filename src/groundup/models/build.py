@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from groundup.models.config import Kind, ModelConfig
@@ -23,6 +24,12 @@ def build(config: ModelConfig, seed: int | None = None) -> nn.Module:
     if seed is not None:
         initialise(model, config, seed)
     return model
+
+
+def count(config: ModelConfig) -> int:
+    """Parameters of any kind of model, shared ones counted once, without holding them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in CLASSES[config.kind](config).parameters())
 
 
 def matmul_parameters(config: ModelConfig) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from groundup.models.build import count
 from groundup.models.config import FAMILIES, Family, ModelConfig, default_feedforward
 
 
@@ -32,6 +33,18 @@ class Preset:
         settled.setdefault("kv_heads", settled["heads"])
         settled.setdefault("feedforward", default_feedforward(settled["width"], settled.get("activation", "swiglu")))
         return ModelConfig(family=self.family, **settled)
+
+
+def described(preset: Preset, *, full: bool = False) -> dict[str, Any]:
+    """A preset as plain data; `full`: with its whole config, its training settings and notes."""
+    config = preset.config()
+    row: dict[str, Any] = {
+        "name": preset.name, "family": preset.family, "layers": config.layers, "width": config.width, "heads": config.heads,
+        "context": config.context, "vocabulary": config.vocabulary, "parameters": count(config), "source": preset.source,
+    }  # fmt: skip
+    if full:
+        row |= {"published": preset.published, "training": preset.training, "notes": preset.notes, "model": config.model_dump()}
+    return row
 
 
 def _shape(layers: int, width: int, heads: int, **more: Any) -> dict[str, Any]:
