@@ -1,0 +1,166 @@
+"""What must hold of every decoder of the kit, whatever its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from groundup.generation.cache import KVCache
+from groundup.models.build import build, parameters
+from groundup.models.config import FAMILIES, KINDS, ModelConfig
+from groundup.models.decoder import Decoder
+from groundup.models.parts.position import Relative, alibi_slopes
+from groundup.models.parts.window import windowed_attention
+
+SHAPE: dict[str, Any] = {"vocabulary": 64, "context": 16, "layers": 2, "width": 32, "heads": 4, "kv_heads": 4, "feedforward": 48}
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{family: {"family": family, **FAMILIES[family]} for family in FAMILIES if family not in KINDS},
+    "falcon 40B": {"family": "falcon", **FAMILIES["falcon"], "parallel": "two-norms", "kv_heads": 2},
+    "palm": {"family": "palm", **FAMILIES["palm"], "kv_heads": 1, "head_size": 12, "logits_scale": 32**-0.5},
+    "gpt3 banded": {"family": "gpt3", **FAMILIES["gpt3"], "windows": (0, 5)},
+    "windows": {"windows": (4, 7)},
+    "alibi windows": {"windows": (4,), "position": "alibi"},
+    "t5 positions": {"position": "relative", "relative_buckets": 8, "relative_distance": 12},
+    "sinusoidal": {"position": "sinusoidal"},
+    "no positions": {"position": "none"},
+    "rezero": {"norm": "none", "residual": "rezero"},
+    "deepnet": {"norm_place": "post", "residual": "deepnet"},
+    "softcapped scores": {"attention_softcap": 5.0},
+    "factorised": {"embedding_rank": 8},
+    "factorised untied": {"embedding_rank": 8, "tied": False},
+    "experts": {"experts": 4, "experts_a_token": 2, "shared_experts": 1},
+    "relu2 gated relu": {"activation": "reglu", "bias": True},
+}  # fmt: skip
+
+
+def config(name: str) -> ModelConfig:
+    wanted = {**SHAPE, **VARIANTS[name]}
+    if wanted.get("family") == "fast":
+        wanted["ngram_rows"] = (4096, 200)
+    return ModelConfig(**wanted)
+
+
+def woken(shape: ModelConfig) -> Decoder:
+    """A model none of whose weights is zero, so that every part takes part."""
+    model = build(shape, seed=1).eval()
+    assert isinstance(model, Decoder)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def some(rows: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = torch.randint(64, (rows, 16), generator=torch.Generator().manual_seed(seed))
+    return tokens, torch.arange(16).expand_as(tokens)
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_the_closed_form_counts_every_parameter(name: str) -> None:
+    assert parameters(config(name)) == sum(parameter.numel() for parameter in build(config(name)).parameters())
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_no_token_sees_a_later_one(name: str) -> None:
+    model = woken(config(name))
+    tokens, positions = some()
+    before = model(tokens, positions)
+    tokens[:, 9:] = 0
+    after = model(tokens, positions)
+    torch.testing.assert_close(after[:, :9], before[:, :9])
+    assert not torch.allclose(after[:, 9:], before[:, 9:])
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_packed_documents_give_what_each_gives_alone(name: str) -> None:
+    model = woken(config(name))
+    tokens, _ = some(rows=1)
+    lengths = (5, 8, 3)
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    segments = torch.repeat_interleave(torch.arange(3), torch.tensor(lengths))[None]
+    packed = model(tokens, positions, segments)
+    start = 0
+    for length in lengths:
+        alone = model(tokens[:, start : start + length], torch.arange(length)[None])
+        torch.testing.assert_close(packed[:, start : start + length], alone, atol=1e-4, rtol=1e-4)
+        start += length
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_the_cache_changes_nothing(name: str) -> None:
+    """Two prompts of different lengths, left-padded, then one token after the other."""
+    model = woken(config(name))
+    tokens, positions = some()
+    whole = model(tokens, positions)
+    starts = [0, 4]
+    shifted = tokens.clone()
+    shifted[1, 4:] = tokens[1, :12]
+    cache = KVCache(model.config, 16, starts, dtype=torch.float32, device=torch.device("cpu"))
+    first = model(shifted[:, :9], cache.expect(9), None, cache)
+    torch.testing.assert_close(first[0], whole[0, :9], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(first[1, 4:], whole[1, :5], atol=1e-4, rtol=1e-4)
+    for place in range(9, 16):
+        step = model(shifted[:, place : place + 1], cache.expect(1), None, cache)
+        torch.testing.assert_close(step[0, 0], whole[0, place], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(step[1, 0], whole[1, place - 4], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 3, 4, 16])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_the_blocked_window_is_the_masked_one(window: int, both_ways: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 13, 8, generator=draw, requires_grad=True) for heads in (4, 2, 2))
+    segments = torch.tensor([[0] * 6 + [1] * 7, [0] * 13])
+    apart = torch.arange(13)[:, None] - torch.arange(13)[None, :]
+    near = (apart.abs() < window) if both_ways else (apart >= 0) & (apart < window)
+    mask = near & (segments[:, :, None] == segments[:, None, :])
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None], enable_gqa=True)
+    found = windowed_attention(q, k, v, window, segments, both_ways=both_ways)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found.square().sum(), (q, k, v)), torch.autograd.grad(expected.square().sum(), (q, k, v)), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_alibi_s_slopes_are_the_paper_s() -> None:
+    assert alibi_slopes(8) == [2**-power for power in range(1, 9)]
+    assert alibi_slopes(6)[:4] == [2**-2, 2**-4, 2**-6, 2**-8]
+    assert alibi_slopes(6)[4:] == [2**-1, 2**-3]
+
+
+def test_t5_s_buckets() -> None:
+    """Of 32, one way: 0 to 15 alone, then in a logarithm to 127, all farther ones together."""
+    buckets = Relative(1, 32, 128, both_ways=False).bucket(torch.tensor([-3, 0, 1, 15, 16, 17, 20, 63, 64, 127, 128, 5000]))
+    assert buckets.tolist() == [0, 0, 1, 15, 16, 16, 17, 26, 26, 31, 31, 31]
+
+
+@pytest.mark.parametrize(
+    "wrong, why",
+    [
+        ({"heads": 5}, "not divisible"), ({"norm": "none"}, "diverges"), ({"parallel": "one-norm", "norm_place": "post"}, "must be pre"),
+        ({"residual": "deepnet"}, "must be post"), ({"experts": 2, "experts_a_token": 3}, "experts a token"), ({"kv_heads": 3}, "share"),
+        ({"windows": (4,), "position": "relative"}, "do not go together"),
+    ],
+)  # fmt: skip
+def test_senseless_mixes_are_refused_with_the_reason(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        ModelConfig(**{**SHAPE, **wrong})
+
+
+def test_experts_share_the_work_and_capacity_bounds_it() -> None:
+    shape = config("experts")
+    model = woken(shape)
+    tokens, positions = some()
+    model(tokens, positions)
+    balance, z = model.router_losses()
+    assert 2 * 1.0 <= float(balance) < 2 * 4.0 + 1e-3  # two layers; 1 when even, the number of experts at worst
+    assert float(z) > 0
+    squeezed = woken(shape.model_copy(update={"expert_capacity": 0.25}))
+    roomy = woken(shape.model_copy(update={"expert_capacity": 100.0}))
+    torch.testing.assert_close(roomy(tokens, positions), model(tokens, positions))
+    assert not torch.allclose(squeezed(tokens, positions), model(tokens, positions))
