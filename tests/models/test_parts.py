@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.feedforward import SquaredReLU
+from groundup.models.parts.feedforward import Plain
 from groundup.models.parts.norm import rms_norm
 from groundup.models.parts.position import Rotary, rotate
 
@@ -65,7 +65,7 @@ def test_rotation() -> None:
 def test_squared_relu() -> None:
     """The whole sublayer against its formula, gradients of its weights as well."""
     config = ModelConfig(vocabulary=8, context=4, layers=1, width=4, heads=1, kv_heads=1, feedforward=8, activation="relu2")
-    layer = SquaredReLU(config).double()
+    layer = Plain(config.width, config.feedforward, "relu2").double()
     up, down = layer.up.weight, layer.down.weight
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 3, 4, dtype=torch.float64)

@@ -208,13 +208,15 @@ def _bert(config: dict[str, Any], tensors: Tensors) -> tuple[ModelConfig, Tensor
 
 def _t5(config: dict[str, Any], tensors: Tensors) -> tuple[ModelConfig, Tensors]:
     D, gated = config["d_model"], config.get("feed_forward_proj", "relu").startswith("gated")
-    tied = config.get("tie_word_embeddings", True)
+    # T5 1.1 has a head of its own; transformers 5 ties all the same and says separately whether the head's input is scaled
+    tied = "lm_head.weight" not in tensors
+    scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
     ours = _config(
         "t5", vocabulary=config["vocab_size"], context=config.get("n_positions", 512), layers=config["num_layers"],
         decoder_layers=config.get("num_decoder_layers") or config["num_layers"], width=D, heads=config["num_heads"], kv_heads=config["num_heads"],
         head_size=config["d_kv"], feedforward=config["d_ff"], norm_eps=config["layer_norm_epsilon"], activation="geglu_tanh" if gated else "relu",
         relative_buckets=config["relative_attention_num_buckets"], relative_distance=config.get("relative_attention_max_distance", 128),
-        tied=tied, logits_scale=D**-0.5 if tied else 1.0,
+        tied=tied, logits_scale=D**-0.5 if scaled else 1.0,
     )  # fmt: skip
     get = _From(tensors)
     weights: Tensors = {"embedding.weight": get("shared.weight")}
