@@ -6,7 +6,6 @@ Exit codes: 0 done (or stopped and saved), 1 the build failed, 2 the request was
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import re
@@ -39,7 +38,16 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of the run folder
 
 
 def read_recipe(what: str, overrides: list[str] | None, name: str | None) -> Recipe:
-    """A recipe file, the name of a shipped recipe, or a folder (or file) of text."""
+    """A recipe file, the name of a shipped recipe, or a folder (or file) of text; with what `training.like` stands for."""
+    found = _read_recipe(what, overrides, name)
+    if found.training.like is None:
+        return found
+    from groundup.models.presets import settled
+
+    return settled(found)
+
+
+def _read_recipe(what: str, overrides: list[str] | None, name: str | None) -> Recipe:
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
     path = Path(what).expanduser()
     if path.suffix in (".yaml", ".yml"):
@@ -154,10 +162,7 @@ def presets(
     """The field's models by name: architecture, size, published training settings, sources."""
     from groundup.models import presets as kit
 
-    if name is not None and name not in kit.PRESETS:
-        near = difflib.get_close_matches(name, kit.PRESETS, n=1, cutoff=0.0)
-        raise RequestError(f"no preset '{name}'; the nearest is '{near[0]}'", do="`groundup presets` lists them.")
-    chosen = [kit.PRESETS[name]] if name else list(kit.PRESETS.values())
+    chosen = [kit.named(name, "presets")] if name else list(kit.PRESETS.values())
     rows = [kit.described(preset, full=name is not None) for preset in chosen]
     if as_json:
         print(json.dumps(rows[0] if name else rows))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -27,10 +25,8 @@ COUNTS = {
 @pytest.mark.parametrize("name", list(COUNTS))
 def test_parameters_are_exact(name: str) -> None:
     config = PRESETS[name].config()
-    began = time.perf_counter()
     with torch.device("meta"):
         built = sum(parameter.numel() for parameter in build(config).parameters())
-    assert time.perf_counter() - began < 10
     assert built == COUNTS[name]
     assert config.kind != "decoder" or parameters(config) == COUNTS[name]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from groundup.models.config import Kind, ModelConfig
 from groundup.models.decoder import Decoder
@@ -13,23 +12,19 @@ from groundup.models.parts.attention import GATE_CHANNELS
 from groundup.models.parts.init import initialise
 from groundup.models.permutation import PermutationModel
 
-CLASSES: dict[Kind, type[nn.Module]] = {
+Model = Decoder | Encoder | EncoderDecoder | PermutationModel
+"""Any model of the kit: it has a `config`, and an `embedding` of its tokens."""
+CLASSES: dict[Kind, type[Decoder] | type[Encoder] | type[EncoderDecoder] | type[PermutationModel]] = {
     "decoder": Decoder, "encoder": Encoder, "encoder-decoder": EncoderDecoder, "permutation": PermutationModel,
 }  # fmt: skip
 
 
-def build(config: ModelConfig, seed: int | None = None) -> nn.Module:
+def build(config: ModelConfig, seed: int | None = None) -> Model:
     """A model with seeded initial weights; with `seed` None its weights are torch's and meant to be loaded over."""
     model = CLASSES[config.kind](config)
     if seed is not None:
         initialise(model, config, seed)
     return model
-
-
-def count(config: ModelConfig) -> int:
-    """Parameters of any kind of model, shared ones counted once, without holding them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in CLASSES[config.kind](config).parameters())
 
 
 def matmul_parameters(config: ModelConfig) -> int:
@@ -39,15 +34,29 @@ def matmul_parameters(config: ModelConfig) -> int:
     """
     D, outer, inner = config.width, config.heads * config.head_width, config.kv_heads * config.head_width
     taken = config.experts_a_token + config.shared_experts if config.experts else 1
-    gates = sum(config.has_value_embedding(layer) for layer in range(config.layers)) * GATE_CHANNELS * config.kv_heads
     layer = 2 * D * outer + 2 * D * inner + taken * _feedforward(config) + D * config.experts
-    rank = config.embedding_rank
-    head = config.vocabulary * D if rank is None or not config.tied else rank * (config.vocabulary + D)
-    return config.layers * layer + gates + head + (rank * D if rank else 0)
+    head = config.vocabulary * D
+    match config.kind:
+        case "encoder":
+            return config.layers * layer + head + D * D
+        case "encoder-decoder":  # of two tokens of a text one is read and one written
+            decoders = config.decoder_layers or config.layers
+            return (config.layers * layer + decoders * (layer + 4 * D * outer) + head) // 2
+        case "permutation":  # two streams
+            return 2 * config.layers * layer + head
+        case "decoder":
+            gates = sum(config.has_value_embedding(layer) for layer in range(config.layers)) * GATE_CHANNELS * config.kv_heads
+            if (rank := config.embedding_rank) is not None:
+                head = rank * D + (rank * (config.vocabulary + D) if config.tied else head)
+            return config.layers * layer + gates + head
 
 
 def parameters(config: ModelConfig) -> int:
-    """Parameters of a config, shared ones counted once, in closed form (a test holds it to the built model)."""
+    """Parameters of a config, shared ones counted once: a decoder's in closed form (a test holds it to the built model), others by
+    building it without holding its weights."""
+    if config.kind != "decoder":
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in build(config).parameters())
     D, L = config.width, config.layers
     outer, inner = config.heads * config.head_width, config.kv_heads * config.head_width
     sublayers = config.experts + config.shared_experts if config.experts else 1

@@ -7,17 +7,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from groundup.recipe import Strict
+from groundup.recipe.model import Activation, Family, Init, Norm, Parallel, Position, Residual
+from groundup.recipe.strict import Strict
 
-Family = Literal[
-    "llama", "fast", "gpt1", "gpt2", "gpt3", "falcon", "falcon-rw", "palm", "moe", "bert", "transformer", "t5", "xlnet"
-]  # fmt: skip
 Kind = Literal["decoder", "encoder", "encoder-decoder", "permutation"]
 KINDS: dict[str, Kind] = {"bert": "encoder", "transformer": "encoder-decoder", "t5": "encoder-decoder", "xlnet": "permutation"}
-Activation = Literal["relu", "relu2", "gelu", "gelu_tanh", "silu", "reglu", "geglu", "geglu_tanh", "swiglu"]
-Norm = Literal["rms", "layer", "batch", "none"]
-Position = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
-Init = Literal["normal", "gpt2", "xavier", "he", "orthogonal", "small", "t-fixup", "mup", "fast"]
 GATED = ("reglu", "geglu", "geglu_tanh", "swiglu")
 
 
@@ -54,9 +48,9 @@ class ModelConfig(Strict):
     """LayerNorm: the learned shift beside the scale (PaLM has none)."""
     norm_place: Literal["pre", "post"] = "pre"
     """Before each sublayer (GPT-2), or after its sum with the stream (Vaswani et al. 2017, GPT-1)."""
-    parallel: Literal["no", "one-norm", "two-norms"] = "no"
+    parallel: Parallel = "no"
     """Attention and feed-forward side by side on the same stream, behind one norm (PaLM, Falcon 7B) or two (Falcon 40B)."""
-    residual: Literal["plain", "rezero", "deepnet"] = "plain"
+    residual: Residual = "plain"
     """What a sublayer's output is added to and how: x + f; x + a f with a learned from 0 (ReZero); c x + f (DeepNet)."""
     position: Position = "rotary"
     rope_base: float = 10_000.0
@@ -212,6 +206,25 @@ FAMILIES: dict[Family, dict[str, Any]] = {
     "moe": {"experts": 8, "experts_a_token": 2},
 }
 """What a family sets; a recipe may override each part."""
+
+
+def resolved(family: Family, **given: Any) -> ModelConfig:
+    """The config of a family, with what is given in place of its own; what hangs on the width is worked out last.
+
+    Raises pydantic's ValidationError on a mix that makes no sense.
+    """
+    parts = {**FAMILIES[family], **given}
+    width, heads = parts["width"], parts["heads"]
+    parts.setdefault("kv_heads", 1 if family in ("falcon", "palm") else heads)
+    if family == "palm":  # Chowdhery et al. 2022, section 2: wide feed-forward, logits scaled
+        parts.setdefault("feedforward", 4 * width)
+        parts.setdefault("logits_scale", width**-0.5)
+    if family == "t5" and parts["tied"]:  # Raffel et al. 2020: the tied head reads a scaled stream
+        parts.setdefault("logits_scale", width**-0.5)
+    if family == "transformer":  # Vaswani et al. 2017, section 3.4
+        parts.setdefault("embedding_scale", width**0.5)
+    parts.setdefault("feedforward", default_feedforward(width, parts.get("activation", "swiglu")))
+    return ModelConfig(family=family, **parts)
 
 
 def default_feedforward(width: int, activation: str = "swiglu") -> int:

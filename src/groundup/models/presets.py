@@ -5,11 +5,15 @@ What a paper does not say is left out. Counts are exact for what is built here; 
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
-from groundup.models.build import count
-from groundup.models.config import FAMILIES, Family, ModelConfig, default_feedforward
+from groundup.errors import RequestError
+from groundup.models.build import parameters
+from groundup.models.config import ModelConfig, resolved
+from groundup.recipe import Model, Recipe, Training
+from groundup.recipe.model import Family
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,45 @@ class Preset:
 
     def config(self, **overrides: Any) -> ModelConfig:
         """The architecture, with anything overridden."""
-        settled = {**FAMILIES[self.family], **self.model, **overrides}
-        settled.setdefault("kv_heads", settled["heads"])
-        settled.setdefault("feedforward", default_feedforward(settled["width"], settled.get("activation", "swiglu")))
-        return ModelConfig(family=self.family, **settled)
+        return resolved(self.family, **{**self.model, **overrides})
+
+
+def named(name: str, where: str) -> Preset:
+    """The preset of a name; raises RequestError with the nearest one."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)
+        raise RequestError(f"no preset '{name}'; the nearest is '{near[0]}'", where=where, do="`groundup presets` lists them.")
+    return PRESETS[name]
+
+
+def adamw_rate(width: int) -> float:
+    """Peak learning rate of AdamW, by the width: measured on small models (docs/measurements.md), falling as muP says."""
+    return min(6e-3, 3e-3 * 256 / width)
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with what `training.like` names filled in, wherever it says nothing itself.
+
+    Of a published warm-up its share of the run is taken, of the batch whole rows of the published context.
+    """
+    if recipe.training.like is None:
+        return recipe
+    preset = named(recipe.training.like, "training.like")
+    published = preset.training
+    taken: dict[str, Any] = {key: value for key, value in published.items() if key in Training.model_fields and key not in ("steps", "batch_tokens")}
+    if batch := published.get("batch_tokens"):
+        context = preset.config().context
+        taken["batch_tokens"] = max(1, round(batch / context)) * context
+        whole = published.get("tokens") or published.get("steps", 0) * batch
+        warm = published.get("warmup_tokens") or published.get("warmup_steps", 0) * batch
+        if whole and warm:
+            taken["warmup"] = warm / whole
+    said = recipe.training.model_fields_set
+    training = Training.model_validate({**{key: value for key, value in taken.items() if key not in said}, **recipe.training.model_dump(include=said)})
+    model = recipe.model
+    if "dropout" in published and "dropout" not in model.model_fields_set:
+        model = Model.model_validate({**model.model_dump(include=model.model_fields_set), "dropout": published["dropout"]})
+    return recipe.model_copy(update={"training": training, "model": model})
 
 
 def described(preset: Preset, *, full: bool = False) -> dict[str, Any]:
@@ -40,7 +79,7 @@ def described(preset: Preset, *, full: bool = False) -> dict[str, Any]:
     config = preset.config()
     row: dict[str, Any] = {
         "name": preset.name, "family": preset.family, "layers": config.layers, "width": config.width, "heads": config.heads,
-        "context": config.context, "vocabulary": config.vocabulary, "parameters": count(config), "source": preset.source,
+        "context": config.context, "vocabulary": config.vocabulary, "parameters": parameters(config), "source": preset.source,
     }  # fmt: skip
     if full:
         row |= {"published": preset.published, "training": preset.training, "notes": preset.notes, "model": config.model_dump()}
@@ -62,7 +101,7 @@ def _add(preset: Preset) -> None:
 _add(
     Preset(
         "gpt1", "gpt1", _shape(12, 768, 12, vocabulary=40_478, context=512), "Radford et al. 2018", "117 M",
-        {"optimizer": "adam", "learning_rate": 2.5e-4, "schedule": "cosine", "final_share": 0.0, "batch_tokens": 64 * 512, "dropout": 0.1, "l2": 0.01,
+        {"optimizer": "adam", "learning_rate": 2.5e-4, "schedule": "cosine", "final_share": 0.0, "batch_tokens": 64 * 512, "dropout": 0.1, "weight_decay": 0.01,
          "warmup_steps": 2000, "epochs": 100},
     )
 )  # fmt: skip
@@ -127,7 +166,7 @@ for _name, _layers, _width, _heads, _said in (("8b", 32, 4096, 16, "8.63 B"), ("
     _add(
         Preset(
             f"palm-{_name}", "palm",
-            _shape(_layers, _width, _heads, kv_heads=1, head_size=256, feedforward=4 * _width, vocabulary=256_000, context=2048, logits_scale=_width**-0.5),
+            _shape(_layers, _width, _heads, head_size=256, vocabulary=256_000, context=2048),
             "Chowdhery et al. 2022, table 1, section 5", _said,
             {"optimizer": "adafactor", "learning_rate": 1e-2, "schedule": "inverse_sqrt", "warmup_steps": 10_000, "clip": 1.0, "z_loss": 1e-4,
              "batch_tokens": 2048 * 2048, "ramp": {"512": 0, "1024": 50_000, "2048": 115_000}, "tokens": 780e9},
@@ -135,13 +174,19 @@ for _name, _layers, _width, _heads, _said in (("8b", 32, 4096, 16, "8.63 B"), ("
     )  # fmt: skip
 
 # --- a ladder for one's own machine: LLaMA's parts, depth growing with width --------------------------------------------
+_LADDER = {
+    "optimizer": "adamw", "betas": (0.9, 0.95), "weight_decay": 0.1, "clip": 1.0, "schedule": "cosine", "final_share": 0.1, "warmup": 0.02,
+}  # fmt: skip
 for _name, _layers, _width, _heads in (
     ("tiny-1m", 3, 128, 4), ("llama-5m", 6, 256, 4), ("llama-15m", 8, 384, 6), ("llama-30m", 8, 512, 8), ("llama-60m", 10, 640, 10), ("llama-125m", 12, 768, 12),
 ):  # fmt: skip
     _add(
         Preset(
             _name, "llama", _shape(_layers, _width, _heads, vocabulary={"tiny-1m": 2048}.get(_name, 8192 if _width < 512 else 32_000), context=256 if _width < 512 else 1024),
-            "groundup's own ladder (planning/budget.py)",
+            "groundup's own ladder",
+            "",
+            {**_LADDER, "learning_rate": round(adamw_rate(_width), 6), "batch_tokens": 2048 if _width < 512 else 16_384 if _width < 768 else 131_072},
+            "Derived, not published: LLaMA's optimizer and schedule; the peak rate falls with the width from 6e-3 at 128; batches as the planner's.",
         )
     )  # fmt: skip
 
@@ -160,7 +205,7 @@ for _name, _width, _heads, _dropout in (("base", 512, 8, 0.1), ("big", 1024, 16,
     _add(
         Preset(
             f"transformer-{_name}", "transformer",
-            _shape(6, _width, _heads, vocabulary=37_000, context=512, feedforward=4 * _width, embedding_scale=_width**0.5), "Vaswani et al. 2017, table 3",
+            _shape(6, _width, _heads, vocabulary=37_000, context=512, feedforward=4 * _width), "Vaswani et al. 2017, table 3",
             {"base": "65 M", "big": "213 M"}[_name],
             {"optimizer": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "schedule": "inverse_sqrt", "warmup_steps": 4000, "label_smoothing": 0.1,
              "learning_rate": _width**-0.5 * 4000**-0.5, "dropout": _dropout, "steps": {"base": 100_000, "big": 300_000}[_name], "batch_tokens": 25_000},
@@ -174,7 +219,7 @@ for _name, _layers, _width, _heads, _size, _inner in (
     _add(
         Preset(
             f"t5-{_name}", "t5",
-            _shape(_layers, _width, _heads, head_size=_size, feedforward=_inner, vocabulary=32_128, context=512, logits_scale=_width**-0.5),
+            _shape(_layers, _width, _heads, head_size=_size, feedforward=_inner, vocabulary=32_128, context=512),
             "Raffel et al. 2020, section 3.7", {"small": "60 M", "base": "220 M", "large": "770 M", "3b": "3 B", "11b": "11 B"}[_name],
             {"optimizer": "adafactor", "schedule": "inverse_sqrt", "learning_rate": 0.01, "warmup_steps": 10_000, "batch_tokens": 65_536,
              "tokens": 34e9, "dropout": 0.1},

@@ -18,11 +18,12 @@ from pydantic import ValidationError
 
 from groundup.errors import GroundupError, RequestError
 from groundup.models.build import build, matmul_parameters, parameters
-from groundup.models.config import FAMILIES, ModelConfig, default_feedforward
+from groundup.models import presets
+from groundup.models.config import ModelConfig, resolved
 from groundup.models.flops import training_flops_per_token
 from groundup.planning import hardware
 from groundup.progress import say
-from groundup.recipe import Phase, Recipe, Training
+from groundup.recipe import Model, Phase, Recipe, Training
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.loader import BatchPhase
 from groundup.tokens.vocabulary import Shape
@@ -49,16 +50,14 @@ EVALUATION_SHARE = 0.01  # of the run's tokens, read at each look at the held-ou
 # peak learning rates by the model's width. AdamW's: size trials in docs/measurements.md; Lion's a fifth (Chen et al.
 # 2023 advise 3 to 10 times less); Adafactor's is relative to the weights; SGD's is for a loss summed over a batch once
 RATES: dict[str, Callable[[int], float]] = {
-    "adamw": lambda width: min(6e-3, 3e-3 * 256 / width),
-    "adam": lambda width: min(6e-3, 3e-3 * 256 / width),
+    "adamw": presets.adamw_rate,
+    "adam": presets.adamw_rate,
     "muon": lambda width: 3e-3 * (256 / width) ** 0.5,
     "lion": lambda width: min(1.2e-3, 6e-4 * 256 / width),
     "adafactor": lambda width: 1e-2,
     "sgd": lambda width: 0.1,
 }  # fmt: skip
-PARTS = {
-    "tied", "activation", "norm", "qk_norm", "softcap", "shortcut", "value_embeddings", "zero_output", "ngram_rows", "ngram_dropout",
-}  # fmt: skip
+PARTS = set(Model.model_fields) - {"like", "family", "dropout"}
 
 
 def ngram_rows(vocabulary: int, width: int) -> tuple[int, ...]:
@@ -226,30 +225,29 @@ def _shape(
 ) -> ModelConfig:
     """The architecture: what the recipe says, the rest from the largest rung of the ladder the budget can train."""
     asked = recipe.model
+    preset = presets.named(asked.like, "model.like") if asked.like else None
+    family = asked.family or (preset.family if preset else "llama")
+    given = {**(preset.model if preset and family == preset.family else {}), **asked.model_dump(include=PARTS, exclude_none=True)}
+    given |= {
+        "vocabulary": vocabulary, "embedding_dropout": asked.dropout.embedding, "attention_dropout": asked.dropout.attention,
+        "residual_dropout": asked.dropout.residual, "dropout_by_depth": asked.dropout.by_depth,
+    }  # fmt: skip
 
     def config(rung: tuple[int, int, int]) -> ModelConfig:
         layers, width, heads = rung
-        width = asked.width or width
-        heads = asked.heads or (heads if width == rung[1] else max(1, width // 64))
-        context = asked.context or (256 if width < 512 else 512 if width < 768 else 1024)
-        parts = {**FAMILIES[asked.family], **asked.model_dump(include=PARTS, exclude_none=True)}
-        if asked.family == "fast":
-            parts.setdefault("ngram_rows", ngram_rows(vocabulary, width))
-        drop = asked.dropout
-        return ModelConfig(
-            family=asked.family, vocabulary=vocabulary, context=context, layers=asked.layers or layers, width=width, heads=heads,
-            kv_heads=asked.kv_heads or heads,
-            feedforward=asked.feedforward or default_feedforward(width, parts.get("activation", "swiglu")),
-            embedding_dropout=drop.embedding, attention_dropout=drop.attention, residual_dropout=drop.residual,
-            dropout_by_depth=drop.by_depth, rope_base=asked.rope_base, init_std=asked.init_std, **parts,
-        )  # fmt: skip
+        width = given.get("width", width)
+        heads = heads if width == rung[1] else max(1, width // 64)
+        settled = {"layers": layers, "width": width, "heads": heads, "context": 256 if width < 512 else 512 if width < 768 else 1024, **given}
+        if family == "fast":
+            settled.setdefault("ngram_rows", ngram_rows(vocabulary, width))
+        return resolved(family, **settled)
 
     try:
         rungs = [config(rung) for rung in LADDER]
     except ValidationError as error:
         raise RequestError(error.errors()[0]["msg"], where="model", do="Correct the model section.") from None
-    if asked.width and asked.layers:
-        notes.because(f"model as the recipe says: {asked.layers} layers of width {asked.width}")
+    if "width" in given and "layers" in given:
+        notes.because(f"model as {asked.like or 'the recipe'} says: {given['layers']} layers of width {given['width']}")
         return rungs[0]
     most = recipe.training.max_epochs * train_tokens
 

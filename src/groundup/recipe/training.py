@@ -10,6 +10,9 @@ from pydantic_core import PydanticCustomError
 from groundup.recipe.strict import Strict
 
 
+Task = Literal["next-token", "prefix", "masked", "masked-and-next-sentence", "span-corruption", "continuation", "permutation"]
+
+
 class Phase(Strict):
     """A part of the run with its own batch and context: small and short early learns more in the same time."""
 
@@ -22,8 +25,16 @@ class Phase(Strict):
 
 
 class Training(Strict):
-    """The budget and the optimizer of pretraining."""
+    """The objective, the budget and the optimizer of pretraining."""
 
+    like: str | None = None
+    """A preset whose published settings are taken (`groundup presets NAME`): optimizer, rates, schedule, batch, decay, dropout;
+    what else is given here goes before it. The budget stays this run's."""
+    objective: Task | None = None
+    """Not given: decoders `next-token`, bert `masked-and-next-sentence`, t5 `span-corruption`, transformer `continuation`, xlnet
+    `permutation`. See docs/models.md."""
+    whole_words: bool = False
+    """masked: choose all tokens of a word together (BERT's later whole-word masking)."""
     minutes: Annotated[float, Field(gt=0)] | None = 10.0
     """Training time the steps are derived from; ignored when `steps` is given (minutes)."""
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -81,6 +92,10 @@ class Training(Strict):
     """Share of each target spread over the vocabulary (Szegedy et al. 2016; Vaswani et al. 2017: 0.1)."""
     z_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight of (ln Z)^2, which keeps logits from drifting (PaLM: 1e-4)."""
+    router_balance: Annotated[float, Field(ge=0)] = 0.01
+    """Experts: weight of the loss that evens out their work (Switch, Fedus et al. 2022: 0.01)."""
+    router_z: Annotated[float, Field(ge=0)] = 0.001
+    """Experts: weight of the router's z-loss (ST-MoE, Zoph et al. 2022: 0.001)."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a running average of the weights, which is then evaluated and kept; 0 is off (0.999 averages about 1,000
     steps; Polyak & Juditsky 1992)."""
