@@ -13,11 +13,13 @@ from groundup.dialogue.template import Template
 from groundup.evaluation import quiz
 from groundup.evaluation.baselines import baselines
 from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
+from groundup.evaluation.objective import objective_bits_per_byte
 from groundup.generation.engine import Engine
+from groundup.generation.rereading import engine as engine_of
 from groundup.generation.sampling import SamplingSettings
+from groundup.models.build import Model
 from groundup.models.build import build as build_model
 from groundup.models.config import ModelConfig
-from groundup.models.decoder import Decoder
 from groundup.planning.budget import plan, vocabulary_shape
 from groundup.progress import say
 from groundup.report.figures import figures
@@ -31,8 +33,8 @@ from groundup.tokens.shards import TokenShards, TokenSplit
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.transforms import of_recipe
 from groundup.training import checkpoint
-from groundup.training.objectives import NextToken
 from groundup.training.optimizers import OptimizerSettings
+from groundup.training.task import batches_of, objective_of
 from groundup.training.trainer import Settings, train
 
 STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "report")
@@ -54,7 +56,7 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     if last >= 4 and run.recipe.dialogue is not None:
         tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned)
     if last >= 5:
-        evaluate(run, cleaned, tokenizer, shards, base, tuned)
+        evaluate(run, cleaned, tokenizer, shards, planned, base, tuned)
     write_report(run)
     return figures(run)
 
@@ -91,20 +93,23 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     data = TokenShards(shards.final)
     held_out = data.split("held-out")
     phases = [BatchPhase(**phase) for phase in settled["phases"]]
-    loader = batches(run, data.split("train"), phases)
+    words = Tokenizer.load(tokenizer.final)
+    loader = batches_of(config, recipe.training, batches(run, data.split("train"), phases))
+    objective = objective_of(config, recipe.training, words)
     settings = Settings.of(
         recipe.training, steps=settled["steps"], optimizer=OptimizerSettings(**settled["optimizer"]), precision=settled["precision"],
         compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
     )  # fmt: skip
 
-    def look(model: Decoder, step: int) -> dict[str, Any]:
-        quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
-        return {"bits_per_byte": round(quick, 5)}
+    def look(model: Model, step: int) -> dict[str, Any]:
+        if plain(settled):
+            quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
+            return {"bits_per_byte": round(quick, 5)}
+        found = of_objective(run, model, words, held_out, settled, settled["evaluation_tokens"])
+        return {name: round(value, 5) for name, value in found.items() if value is not None}
 
-    objective = NextToken(recipe.training.label_smoothing, recipe.training.z_loss)
     summary = train(
-        build_model(config, seed=recipe.seed), objective, loader, settings, stage=stage, title="pretrain",
-        tokenizer=Tokenizer.load(tokenizer.final).digest, peak_flops=1e9 * settled["peak_gflops"],
+        build_model(config, seed=recipe.seed), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"],
         bytes_per_token=data.split("train").bytes_per_token, evaluate=look,
     )  # fmt: skip
     counts = asdict(summary)
@@ -113,11 +118,25 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     return stage
 
 
-def batches(run: Run, split: TokenSplit, phases: list[BatchPhase]) -> Loader:
-    """The training batches that a recipe asks for."""
+def plain(settled: dict[str, Any]) -> bool:
+    """Whether the plan's model is a left-to-right one, whose bits per byte compare with everything's."""
+    return str(settled.get("objective", "next-token")) == "next-token"
+
+
+def of_objective(run: Run, model: Model, words: Tokenizer, held_out: TokenSplit, settled: dict[str, Any], tokens: int) -> dict[str, Any]:
+    """The model's figures on its own objective, over about so many held-out tokens."""
+    training = run.recipe.training
+    phase = BatchPhase(1, model.config.context, settled["micro_batch"])
+    source = batches_of(model.config, training, batches(run, held_out, [phase], mixed=False))
+    objective = objective_of(model.config, training, words)
+    return objective_bits_per_byte(model, objective, source, max(1, tokens // phase.tokens), held_out.byte_lengths, run.recipe.seed)
+
+
+def batches(run: Run, split: TokenSplit, phases: list[BatchPhase], *, mixed: bool = True) -> Loader:
+    """The rows of text that a recipe asks for; `mixed`: its sources by their weights."""
     wish = run.recipe.tokens
     return Loader(
-        split, phases, run.recipe.seed, packing=wish.packing, weights=run.recipe.weights, separate=wish.separate_documents,
+        split, phases, run.recipe.seed, packing=wish.packing if mixed else "best-fit", weights=run.recipe.weights if mixed else None, separate=wish.separate_documents,
         transform=of_recipe(wish, split.special),
     )  # fmt: skip
 
@@ -129,7 +148,7 @@ def look_at_batch(run: Run, split: TokenSplit, step: int) -> Batch:
     return batches(run, split, phases)(step, 0)
 
 
-def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, base: Stage, tuned: Stage | None) -> Stage:
+def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned: Stage, base: Stage, tuned: Stage | None) -> Stage:
     """The evaluation stage (folder `evaluation`): results.json."""
     wish, questions = run.recipe.evaluation, run.recipe.dialogue.questions if run.recipe.dialogue else []
     stage = run.stage(
@@ -146,14 +165,19 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, base: St
     held_out = TokenShards(shards.final).split("held-out")
     model = load(base, words)
     context = model.config.context
-    say("evaluate: bits per byte of the held-out text")
-    results: dict[str, Any] = bits_per_byte(model, held_out, context, max(1, round(wish.stride * context)))
-    results["baselines"] = None
-    if wish.baselines:
+    settled = read_json(planned.final / "plan.json")
+    results: dict[str, Any] = {"objective": settled.get("objective", "next-token"), "bits_per_byte": None, "baselines": None}
+    if plain(settled):
+        say("evaluate: bits per byte of the held-out text")
+        results |= bits_per_byte(model, held_out, context, max(1, round(wish.stride * context)))
+    else:
+        say(f"evaluate: held-out text by the model's own objective, {results['objective']}")
+        results |= of_objective(run, model, words, held_out, settled, max(settled["evaluation_tokens"], len(held_out.tokens)))
+    if wish.baselines and plain(settled):
         say("evaluate: baselines on the same bytes")
         results["baselines"] = baselines(texts(cleaned.final, "train"), texts(cleaned.final, "held-out"))
-    engine = Engine(model, words)
-    engine_tuned = Engine(load(tuned, words), words) if tuned else None
+    engine = engine_of(model, words)
+    engine_tuned = engine_of(load(tuned, words), words) if tuned else None
     results["samples"] = samples(engine, engine_tuned, wish.prompts or openings(held_out, words), run.recipe.seed)
     results["answers"] = ask(engine, engine_tuned, questions)
     results["quiz"] = None
@@ -169,7 +193,7 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, base: St
     return stage
 
 
-def load(stage: Stage, words: Tokenizer) -> Decoder:
+def load(stage: Stage, words: Tokenizer) -> Model:
     """The model of a finished pretraining or tuning stage."""
     path = checkpoint.newest(stage.final)
     assert path is not None, f"{stage.final} holds no whole checkpoint"

@@ -16,7 +16,8 @@ PROMPTS = ["ab", "a longer prompt", "x"]
 
 def allowed(words) -> torch.Tensor:
     """What may be drawn: bytes and the two ends."""
-    return torch.tensor([0, 5, *range(7, words.size)])
+    ends = {words.special["<|end_of_text|>"], words.special["<|end_of_turn|>"]}
+    return torch.tensor(sorted(ends | (set(range(words.size)) - set(words.special.values()))))
 
 
 def uncached_argmax(model, words, prompt: str, count: int) -> list[int]:

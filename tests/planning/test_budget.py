@@ -156,8 +156,8 @@ def test_the_largest_batch_is_found_by_trying(monkeypatch: pytest.MonkeyPatch, t
         taken[0] += rows * 1024  # 1 MiB a row
         return real(config, rows, context)
 
-    real = budget._random_batch
-    monkeypatch.setattr(budget, "_random_batch", batch)
+    real = budget.random_batch
+    monkeypatch.setattr(budget, "random_batch", batch)
     monkeypatch.setattr(budget.resource, "getrusage", lambda who: Usage())
     monkeypatch.setattr(budget.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 30 * 2**20}))
     assert budget.most_rows(tiny, "fp32") == 16

@@ -13,6 +13,8 @@ from groundup.dialogue.chat import chat
 from groundup.dialogue.template import Message, Template
 from groundup.errors import RequestError
 from groundup.generation.engine import Engine
+from groundup.generation.rereading import MASK, RereadingEngine
+from groundup.generation.rereading import engine as engine_of
 from groundup.generation.sampling import SamplingSettings
 from groundup.progress import say
 from groundup.run import Run
@@ -29,7 +31,7 @@ def open_engine(run: Run, *, base: bool) -> tuple[Engine, Template | None]:
     path = tuned or _newest(run.path / "checkpoints")
     if path is None:
         raise RequestError("no checkpoint here yet", where=str(run.path), do="Build it further first.")
-    return Engine(checkpoint.load_model(path, words.digest), words), Template(words) if tuned else None
+    return engine_of(checkpoint.load_model(path, words.digest), words), Template(words) if tuned else None
 
 
 def _newest(folder: Path) -> Path | None:
@@ -39,6 +41,10 @@ def _newest(folder: Path) -> Path | None:
 def speak(run: Run, prompt: str, settings: SamplingSettings, *, base: bool, as_json: bool) -> None:
     """Complete or answer one prompt on stdout; a single text appears as it is written."""
     engine, template = open_engine(run, base=base)
+    if isinstance(engine, RereadingEngine) and engine.model.config.kind == "encoder" and MASK in prompt:
+        text = engine.fill(prompt)
+        print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) if as_json else text)
+        return
     tokens = template.fit([Message("user", prompt)], engine.context - 1)[0] if template else prompt
     if settings.n == 1 and not as_json:
         if template is None:

@@ -82,11 +82,15 @@ class Decoder(nn.Module):
         return x_BTD
 
     def hidden(
-        self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, cache: Cache | None = None
-    ) -> Tensor:
-        """The last layer's normalised output, (B, T, D)."""
+        self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, cache: Cache | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The last layer's normalised output, (B, T, D). `prefix_BT`: tokens that all of their segment see, earlier ones too."""
         if cache is not None:
             mask = cache.mask()
+        elif prefix_BT is not None:
+            segments_BT = torch.zeros_like(tokens_BT) if segments_BT is None else segments_BT
+            mask = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
         else:
             mask = None if segments_BT is None or self._windowed(tokens_BT.shape[1]) else document_mask(segments_BT)
         rotary = None if self.rotary is None else self.rotary(positions_BT)
@@ -124,7 +128,8 @@ class Decoder(nn.Module):
     def router_losses(self) -> tuple[Tensor, Tensor]:
         """(balance, z) of the last forward pass, summed over the layers with experts; see parts/moe.py."""
         layers = [block.feedforward for block in self.blocks if isinstance(block.feedforward, MixtureOfExperts)]
-        return torch.stack([one.balance for one in layers]).sum(), torch.stack([one.z for one in layers]).sum()
+        balance, z = zip(*(one.losses() for one in layers), strict=True)
+        return torch.stack(balance).sum(), torch.stack(z).sum()
 
     def logits(self, x_BTD: Tensor) -> Tensor:
         """Scores over the vocabulary, (B, T, V), float32."""

@@ -33,7 +33,7 @@ class Encoder(nn.Module):
             else Sinusoidal(config.context, D) if config.position == "sinusoidal" else None
         )  # fmt: skip
         self.distance = (
-            Alibi(config.heads, both_ways=True) if config.position == "alibi"
+            Alibi(config.heads) if config.position == "alibi"
             else Relative(config.heads, config.relative_buckets, config.relative_distance, both_ways=True) if config.position == "relative" else None
         )  # fmt: skip
         self.types = nn.Embedding(config.token_types, D) if config.token_types else None

@@ -53,7 +53,8 @@ class Layer(nn.Module):
             return norm(config.norm, config.width, config.norm_eps, config.norm_scale, config.norm_bias)
 
         self.attention_norm, self.attention = one(), Attention(config.model_copy(update={"causal": decodes}), layer)
-        self.cross_norm, self.cross = (one(), CrossAttention(config)) if decodes else (None, None)
+        self.cross_norm = one() if decodes else None
+        self.cross = CrossAttention(config) if decodes else None
         self.feedforward_norm, self.feedforward = one(), feedforward(config)
         self.dropout = nn.Dropout(config.residual_dropout)
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from groundup.errors import RequestError
 from groundup.models.build import build
-from groundup.models.config import FAMILIES, Family, ModelConfig
+from groundup.models.config import ModelConfig, resolved
+from groundup.recipe.model import Family
 
 Tensors = dict[str, Tensor]
 
@@ -93,7 +94,7 @@ class _From:
 
 
 def _config(family: Family, **more: Any) -> ModelConfig:
-    return ModelConfig(family=family, **{**FAMILIES[family], **more})
+    return resolved(family, **more)
 
 
 def _gpt(config: dict[str, Any], tensors: Tensors) -> tuple[ModelConfig, Tensors]:

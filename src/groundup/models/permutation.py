@@ -39,6 +39,10 @@ class Streams:
     query_BTD: Tensor | None
     memory: Memory
 
+    def recent(self, places: int) -> Memory:
+        """The memory of the last places alone."""
+        return [one[:, -places:] for one in self.memory]
+
 
 class RelativeAttention(nn.Module):
     """Scores of content against content, content against distance, and segment against segment."""
@@ -114,14 +118,14 @@ class PermutationModel(nn.Module):
         self, tokens_BT: Tensor, hidden_BTT: Tensor | None = None, segments_BT: Tensor | None = None, memory: Memory | None = None,
         memory_segments_BM: Tensor | None = None, *, guess: bool = False,
     ) -> Streams:  # fmt: skip
-        """Both streams' last states. `hidden_BTT`: what each place must not see of the others (nothing hidden when not given);
-        `memory`: as an earlier pass returned it; `guess`: run the query stream too."""
+        """Both streams' last states. `hidden_BTT`: what each place must not see of the others (nothing hidden when not given), or
+        (B, T, M + T), of the memory too; `memory`: as an earlier pass returned it; `guess`: run the query stream too."""
         B, T = tokens_BT.shape
         M = 0 if memory is None else memory[0].shape[1]
         h = self.dropout(self.embedding(tokens_BT))
         g = self.dropout(self.hidden_token.expand(B, T, -1)) if guess else None
         distances = self.dropout(_sinusoids(T, M, self.config.width, h))
-        query_mask = None if hidden_BTT is None else F.pad(hidden_BTT, (M, 0), value=False)
+        query_mask = None if hidden_BTT is None else F.pad(hidden_BTT, (M + T - hidden_BTT.shape[2], 0), value=False)
         itself = F.pad(torch.eye(T, dtype=torch.bool, device=h.device), (M, 0), value=False)
         content_mask = None if query_mask is None else query_mask & ~itself  # the content stream always sees its own token
         other = None
@@ -153,16 +157,3 @@ def _sinusoids(T: int, M: int, width: int, like: Tensor) -> Tensor:
     apart = torch.arange(M + T, -T, -1, dtype=torch.float32, device=like.device)
     angles = apart[:, None] * 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float32, device=like.device) / width)
     return torch.cat((angles.sin(), angles.cos()), dim=-1).to(like.dtype)
-
-
-def draw_order(rows: int, T: int, asked: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(hidden (B, T, T), targets (B, T)): a random order for each row, of which the last `asked` places are guessed.
-
-    Places that are not guessed see all that are not (they come first in the order, together).
-    """
-    order = torch.stack([torch.randperm(T, generator=generator) for _ in range(rows)])
-    rank = order.argsort(dim=1)
-    targets = rank >= T - asked
-    place = torch.where(targets, rank, torch.full_like(rank, -1))
-    hidden = (place[:, :, None] <= place[:, None, :]) & targets[:, None, :]
-    return hidden, targets

@@ -101,7 +101,7 @@ def _add(preset: Preset) -> None:
 _add(
     Preset(
         "gpt1", "gpt1", _shape(12, 768, 12, vocabulary=40_478, context=512), "Radford et al. 2018", "117 M",
-        {"optimizer": "adam", "learning_rate": 2.5e-4, "schedule": "cosine", "final_share": 0.0, "batch_tokens": 64 * 512, "dropout": 0.1, "weight_decay": 0.01,
+        {"optimizer": "adamw", "learning_rate": 2.5e-4, "schedule": "cosine", "final_share": 0.0, "batch_tokens": 64 * 512, "dropout": 0.1, "weight_decay": 0.01,
          "warmup_steps": 2000, "epochs": 100},
     )
 )  # fmt: skip
@@ -115,7 +115,7 @@ for _name, _layers, _width, _heads, _size in (
         )
     )  # fmt: skip
 _GPT3 = {
-    "optimizer": "adam", "betas": (0.9, 0.95), "eps": 1e-8, "clip": 1.0, "weight_decay": 0.1, "schedule": "cosine", "final_share": 0.1,
+    "optimizer": "adamw", "betas": (0.9, 0.95), "eps": 1e-8, "clip": 1.0, "weight_decay": 0.1, "schedule": "cosine", "final_share": 0.1,
     "tokens": 300e9, "decay_tokens": 260e9, "warmup_tokens": 375e6, "ramp_from_batch_tokens": 32_000,
 }  # fmt: skip
 for _name, _layers, _width, _heads, _batch, _rate, _note in (
@@ -161,6 +161,23 @@ for _name, _layers, _width, _heads, _kv, _norms, _rate, _last, _rows, _ramp, _to
     )  # fmt: skip
 _add(Preset("falcon-rw-1b", "falcon-rw", _shape(24, 2048, 32, vocabulary=50_304, context=2048), "Penedo et al. 2023, arXiv 2306.01116", "1.3 B", {"tokens": 350e9}))
 
+# --- Mixtral: Jiang et al. 2024, arXiv 2401.04088 -----------------------------------------------------------------------
+_add(
+    Preset(
+        "mixtral-8x7b", "moe",
+        _shape(32, 4096, 32, kv_heads=8, feedforward=14_336, vocabulary=32_000, context=32_768, tied=False, rope_base=1e6), "Jiang et al. 2024, table 1",
+        "47 B, 13 B a token", {}, "Its makers publish no training settings.",
+    )
+)  # fmt: skip
+_add(
+    Preset(
+        "moe-20m", "moe", _shape(6, 256, 4, vocabulary=8192, context=256), "groundup's own ladder", "",
+        {"optimizer": "adamw", "betas": (0.9, 0.95), "weight_decay": 0.1, "clip": 1.0, "schedule": "cosine", "final_share": 0.1, "warmup": 0.02,
+         "learning_rate": round(adamw_rate(256), 6), "batch_tokens": 2048},
+        "Derived as the ladder of decoders is.",
+    )
+)  # fmt: skip
+
 # --- PaLM: Chowdhery et al. 2022, arXiv 2204.02311 ---------------------------------------------------------------------
 for _name, _layers, _width, _heads, _said in (("8b", 32, 4096, 16, "8.63 B"), ("62b", 64, 8192, 32, "62.50 B"), ("540b", 118, 18_432, 48, "540.35 B")):
     _add(
@@ -197,29 +214,29 @@ for _name, _layers, _width, _heads in (("base", 12, 768, 12), ("large", 24, 1024
             Preset(
                 f"bert-{_name}{_case}", "bert", _shape(_layers, _width, _heads, vocabulary=_vocabulary, context=512, feedforward=4 * _width),
                 "Devlin et al. 2019, section 3, appendix A.2", {"base": "110 M", "large": "340 M"}[_name],
-                {"optimizer": "adamw", "learning_rate": 1e-4, "betas": (0.9, 0.999), "weight_decay": 0.01, "warmup_steps": 10_000, "steps": 1_000_000,
+                {"optimizer": "adamw", "learning_rate": 1e-4, "betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.01, "warmup_steps": 10_000, "steps": 1_000_000,
                  "schedule": "linear", "batch_tokens": 256 * 512, "dropout": 0.1}, "90 % of the steps at a context of 128.",
             )
         )  # fmt: skip
-for _name, _width, _heads, _dropout in (("base", 512, 8, 0.1), ("big", 1024, 16, 0.3)):
+for _name, _width, _heads, _drop in (("base", 512, 8, 0.1), ("big", 1024, 16, 0.3)):
     _add(
         Preset(
             f"transformer-{_name}", "transformer",
             _shape(6, _width, _heads, vocabulary=37_000, context=512, feedforward=4 * _width), "Vaswani et al. 2017, table 3",
             {"base": "65 M", "big": "213 M"}[_name],
             {"optimizer": "adam", "betas": (0.9, 0.98), "eps": 1e-9, "schedule": "inverse_sqrt", "warmup_steps": 4000, "label_smoothing": 0.1,
-             "learning_rate": _width**-0.5 * 4000**-0.5, "dropout": _dropout, "steps": {"base": 100_000, "big": 300_000}[_name], "batch_tokens": 25_000},
+             "learning_rate": _width**-0.5 * 4000**-0.5, "dropout": _drop, "steps": {"base": 100_000, "big": 300_000}[_name], "batch_tokens": 25_000},
             "Counted here with biases in the attention's maps and a vocabulary of 37,000.",
         )
     )  # fmt: skip
-for _name, _layers, _width, _heads, _size, _inner in (
+for _name, _layers, _width, _heads, _head, _inner in (
     ("small", 6, 512, 8, 64, 2048), ("base", 12, 768, 12, 64, 3072), ("large", 24, 1024, 16, 64, 4096), ("3b", 24, 1024, 32, 128, 16_384),
     ("11b", 24, 1024, 128, 128, 65_536),
 ):  # fmt: skip
     _add(
         Preset(
             f"t5-{_name}", "t5",
-            _shape(_layers, _width, _heads, head_size=_size, feedforward=_inner, vocabulary=32_128, context=512),
+            _shape(_layers, _width, _heads, head_size=_head, feedforward=_inner, vocabulary=32_128, context=512),
             "Raffel et al. 2020, section 3.7", {"small": "60 M", "base": "220 M", "large": "770 M", "3b": "3 B", "11b": "11 B"}[_name],
             {"optimizer": "adafactor", "schedule": "inverse_sqrt", "learning_rate": 0.01, "warmup_steps": 10_000, "batch_tokens": 65_536,
              "tokens": 34e9, "dropout": 0.1},

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
-import torch
 from pydantic import ValidationError
 
 from groundup.errors import GroundupError, RequestError
-from groundup.models.build import build, matmul_parameters, parameters
 from groundup.models import presets
+from groundup.models.build import build, matmul_parameters, parameters
 from groundup.models.config import ModelConfig, resolved
 from groundup.models.flops import training_flops_per_token
 from groundup.planning import hardware
@@ -28,9 +27,9 @@ from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.loader import BatchPhase
 from groundup.tokens.vocabulary import Shape
 from groundup.training.memory import keep_freed_memory
-from groundup.training.objectives import next_token
 from groundup.training.optimizers import OptimizerSettings, optimizers
-from groundup.training.precision import Precision, autocast, compiled
+from groundup.training.precision import Precision, autocast, compilable, compiled
+from groundup.training.task import measured_objective, random_batch, task_of
 
 # (layers, width, heads): depth grows with width; heads of 32 in the smallest, of 64 from width 192 on
 LADDER = (
@@ -129,12 +128,20 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
             f"the training text has {train_tokens:,} tokens, shorter than one context of {config.context}", where="plan",
             do="Add text, or set model.context lower.",
         )
+    task = task_of(config, training)
+    if recipe.dialogue is not None and config.kind != "decoder":
+        raise RequestError(
+            f"a model of the {config.family} family ({config.kind}) holds no conversation", where="dialogue", do="Leave the dialogue section out."
+        )
     optimizer = _optimizer(training, config, notes)
     shapes = _batches(recipe, config, train_tokens, precision, notes)
     mean_tokens = 1 / sum(share / (rows * parts * context) for share, context, rows, parts in shapes)
     estimate = budget_seconds or (training.steps or 0) * mean_tokens * training_flops_per_token(config) / (SUSTAINED_SHARE * peak)
     compiles = training.compile
-    if compiles == "auto":
+    if not compilable(config):
+        compiles = False
+        notes.because(f"torch.compile off: the {config.family} family runs eager")
+    elif compiles == "auto":
         compiles = machine["compiler"] is not None and estimate >= COMPILE_PAYS_AFTER_SECONDS
         notes.because(
             f"torch.compile {'on' if compiles else 'off'}: about {estimate / 60:.1f} minutes of training, it pays from {COMPILE_PAYS_AFTER_SECONDS // 60}"
@@ -179,6 +186,7 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     return {
         "machine": machine,
         "model": config.model_dump(),
+        "objective": task,
         "parameters": parameters(config),
         "flops_per_token": training_flops_per_token(config),
         "train_tokens": train_tokens,
@@ -334,15 +342,6 @@ def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> Op
     )  # fmt: skip
 
 
-def _random_batch(config: ModelConfig, rows: int, context: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(config.vocabulary, (rows, context), generator=generator)
-    return {
-        "tokens": tokens, "targets": tokens.roll(-1, 1), "weights": torch.ones(tokens.shape),
-        "positions": torch.arange(context).expand_as(tokens), "segments": torch.zeros_like(tokens),
-    }  # fmt: skip
-
-
 def tokens_per_second(
     config: ModelConfig, rows: int, context: int, parts: int, precision: Precision, settings: OptimizerSettings, *, compiles: bool,
     seconds: float = 6.0,
@@ -350,7 +349,7 @@ def tokens_per_second(
     """Tokens a second of real training steps on random tokens, the median of a few after warming up; and the seconds that
     the first step took longer than the others: compiling, where it compiles."""
     keep_freed_memory()
-    model = build(config, seed=0)
+    model, objective = build(config, seed=0), measured_objective(config)
     if compiles:
         compiled(model)
     optimizer = optimizers(model, settings)
@@ -358,10 +357,10 @@ def tokens_per_second(
     updates: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or (time.perf_counter() < end and len(times) < 20):
-        batch = _random_batch(config, rows, context, seed=len(times))  # the rows of a repeated batch would lie in the cache
+        batch = random_batch(config, rows, context, seed=len(times))  # the rows of a repeated batch would lie in the cache
         began = time.perf_counter()
         with autocast(precision):
-            sums = next_token(model, batch)
+            sums = objective(model, batch)
         sums.loss_sum.backward()  # type: ignore[no-untyped-call]
         times.append(time.perf_counter() - began)
         optimizer.step(0.0)
@@ -380,7 +379,7 @@ def most_rows(config: ModelConfig, precision: Precision) -> int:
     Each try takes twice the rows of the last, and only if the memory that the last one took says it fits. Raises
     GroundupError where not even one row fits.
     """
-    model = build(config, seed=0)
+    model, objective = build(config, seed=0), measured_objective(config)
     rows, taken = 1, 0
     while True:
         free = psutil.virtual_memory().available
@@ -389,7 +388,7 @@ def most_rows(config: ModelConfig, precision: Precision) -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             with autocast(precision):
-                sums = next_token(model, _random_batch(config, rows, config.context))
+                sums = objective(model, random_batch(config, rows, config.context))
             sums.loss_sum.backward()  # type: ignore[no-untyped-call]
         except (MemoryError, RuntimeError) as error:
             if "memory" not in str(error) and not isinstance(error, MemoryError):

@@ -9,7 +9,6 @@ from pydantic_core import PydanticCustomError
 
 from groundup.recipe.strict import Strict
 
-
 Task = Literal["next-token", "prefix", "masked", "masked-and-next-sentence", "span-corruption", "continuation", "permutation"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,16 @@ class Recipe(Strict):
     training: Training = Training()
     dialogue: Dialogue | None = None
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sentinels(cls, data: Any) -> Any:
+        """T5's objective names its blanks."""
+        if not isinstance(data, dict):
+            return data
+        model, training, tokens = ({} if not isinstance(data.get(name), dict) else data[name] for name in ("model", "training", "tokens"))
+        asks = training.get("objective") or ("span-corruption" if model.get("family") == "t5" or str(model.get("like", "")).startswith("t5") else "")
+        return {**data, "tokens": {"sentinels": 100, **tokens}} if asks == "span-corruption" else data
 
     @model_validator(mode="after")
     def _distinct_source_names(self) -> Recipe:

@@ -38,6 +38,9 @@ def of(material: Material) -> dict[str, Any]:
     return {
         "name": material.name,
         **{name: results.get(name) for name in SCALES},
+        "objective": results.get("objective"),
+        "objective_bits_per_byte": results.get("objective_bits_per_byte"),
+        "objective_accuracy": results.get("objective_accuracy"),
         "baselines": results.get("baselines"),
         "quiz": _quiz(results.get("quiz")),
         "documents": sum(documents) if documents else None,

@@ -45,7 +45,8 @@ def verdict(figures: dict[str, Any]) -> str | None:
     """The build in one sentence; None before the evaluation."""
     mine, baselines = figures["bits_per_byte"], figures["baselines"] or {}
     if mine is None:
-        return None
+        asked = figures["objective_bits_per_byte"]
+        return None if asked is None else f"This model was taught {figures['objective']}; unseen text takes it {asked:.2f} bits per byte asked for."
     needs = [
         f"{name} {baselines[key]:.2f}"
         for key, (name, _) in BASELINES.items()
@@ -82,6 +83,10 @@ def tiles(figures: dict[str, Any]) -> list[Row]:
     )
     made = [
         _tile(figures["bits_per_byte"], "{:.3f}", "bits per byte", "of unseen text, lower is better"),
+        _tile(
+            figures["objective_bits_per_byte"], "{:.3f}", "bits per byte", f"of what {figures['objective']} asks for in unseen text, lower is better"
+        ),
+        _tile(figures["objective_accuracy"], words.percent, "guessed right", "of the tokens asked for"),
         _tile(figures["parameters"], words.short, "parameters", "numbers the model learned"),
         _tile(trained, words.short, "tokens seen", passes),
         _tile(
@@ -251,6 +256,8 @@ def curves(material: Material, figures: dict[str, Any]) -> list[Row]:
             }
         )
     steps, values = material.pretrain.points("bits_per_byte", looks=True)
+    if not len(steps):
+        steps, values = material.pretrain.points("objective_bits_per_byte", looks=True)
     if len(steps) > 1:
         marks = [
             (name, value)

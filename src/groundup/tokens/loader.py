@@ -47,6 +47,15 @@ class BatchPhase:
         return self.context * self.rows * self.micro_batches
 
 
+def phase_at(phases: Sequence[BatchPhase], step: int) -> BatchPhase:
+    """The phase of a step; the last one goes on past its end."""
+    for phase in phases:
+        if step < phase.steps:
+            return phase
+        step -= phase.steps
+    return phases[-1]
+
+
 class Loader:
     """A batch source: `loader(step, micro)` gives the tensors of one micro-batch.
 

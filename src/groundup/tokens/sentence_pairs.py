@@ -11,67 +11,79 @@ Shapes: B rows, T places.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from groundup.errors import GroundupError
-from groundup.tokens.shards import TokenSplit
+from groundup.tokens.loader import BatchPhase, phase_at
+from groundup.tokens.shards import NDArray, TokenSplit
 
+TRIES = 10
 SHORT = 0.1  # of the pairs are shorter than the row, as BERT's are, so that all lengths are learned
 
 
 class SentencePairs:
     """A batch source: `pairs(step, micro)` gives tokens, targets (the same text), weights, positions, segments, types, pairs.
 
-    Raises GroundupError where there are fewer than two documents with three tokens.
+    Raises GroundupError where no document has three tokens.
     """
 
-    def __init__(self, split: TokenSplit, context: int, rows: int, micro_batches: int, seed: int) -> None:
-        self.split, self.context, self.rows, self._parts, self.seed = split, context, rows, micro_batches, seed
-        self._long = np.flatnonzero(split.ends - split.starts >= 3)
-        if len(self._long) < 2:
-            raise GroundupError("fewer than two documents to make pairs of", where="tokens", do="Add text.")
+    def __init__(self, split: TokenSplit, phases: Sequence[BatchPhase], seed: int) -> None:
+        self.split, self.phases, self.seed = split, list(phases), seed
+        if not (split.ends - split.starts >= 3).any():
+            raise GroundupError("no document is long enough to make pairs of", where="tokens", do="Add text.")
         self._class, self._border, self._pad = split.special["<|class|>"], split.end_of_text, split.pad
 
     def parts(self, step: int) -> int:
         """Micro-batches a step is cut into."""
-        return self._parts
+        return phase_at(self.phases, step).micro_batches
 
     def __call__(self, step: int, micro: int) -> dict[str, Tensor]:
         """One micro-batch; `pairs` (B, 3): row, place of its first token, 1 where the second passage is any other."""
-        shape = self.rows, self.context
+        phase = phase_at(self.phases, step)
+        shape = phase.rows, phase.context
         text = np.full(shape, self._pad, dtype=np.int64)
-        types, real, other = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool), np.zeros(self.rows, dtype=np.int64)
-        for row in range(self.rows):
-            draw = np.random.Generator(np.random.PCG64([self.seed % 2**64, 2, (step * self._parts + micro) * self.rows + row]))
-            first, second, other[row] = self._pair(draw)
+        types, real, other = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool), np.zeros(phase.rows, dtype=np.int64)
+        for row in range(phase.rows):
+            draw = np.random.Generator(np.random.PCG64([self.seed % 2**64, 2, step, micro, row]))
+            first, second, other[row] = self._pair(draw, phase.context)
             whole = np.concatenate(([self._class], first, [self._border], second, [self._border]))
             text[row, : len(whole)] = whole
             types[row, len(first) + 2 : len(whole)] = 1
             real[row, : len(whole)] = True
-        pairs = np.stack([np.arange(self.rows), np.zeros(self.rows, dtype=np.int64), other], axis=1)
+        pairs = np.stack([np.arange(phase.rows), np.zeros(phase.rows, dtype=np.int64), other], axis=1)
         tokens = torch.from_numpy(text)
         return {
             "tokens": tokens, "targets": tokens, "weights": torch.from_numpy(real.astype(np.float32)),
-            "positions": torch.arange(self.context).expand(shape).contiguous(), "segments": torch.from_numpy((~real).astype(np.int64)),
+            "positions": torch.arange(phase.context).expand(shape).contiguous(), "segments": torch.from_numpy((~real).astype(np.int64)),
             "types": torch.from_numpy(types), "pairs": torch.from_numpy(pairs),
         }  # fmt: skip
 
-    def _pair(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:  # type: ignore[type-arg]
+    def _pair(self, draw: np.random.Generator, context: int) -> tuple[NDArray, NDArray, int]:
         """(first passage, second passage, whether the second is any other)."""
-        room = self.context - 3
+        room = context - 3
         if draw.random() < SHORT:
             room = int(draw.integers(2, room + 1))
-        number = int(draw.choice(self._long))
+        number, start = self._place(draw)
         document = self.split.document(number)
-        start = int(draw.integers(len(document) - 1))
         passage = document[start : start + room]
         cut = int(draw.integers(1, len(passage)))
         if draw.random() < 0.5:
             return passage[:cut], passage[cut:], 0
-        while (elsewhere := int(draw.choice(self._long))) == number:
-            pass
-        document = self.split.document(elsewhere)
-        start = int(draw.integers(len(document) - 1))
-        return passage[:cut], document[start : start + room - cut], 1
+        for _ in range(TRIES):  # another document where there is one
+            elsewhere, start = self._place(draw)
+            if elsewhere != number:
+                break
+        return passage[:cut], self.split.document(elsewhere)[start : start + room - cut], 1
+
+    def _place(self, draw: np.random.Generator) -> tuple[int, int]:
+        """A document of three tokens or more and a place in it with two to come; every token of the text is as likely."""
+        while True:
+            token = int(draw.integers(len(self.split.tokens)))
+            number = int(np.searchsorted(self.split.starts, token, side="right")) - 1
+            length = int(self.split.ends[number] - self.split.starts[number])
+            if length >= 3:
+                return number, min(token - int(self.split.starts[number]), length - 2)

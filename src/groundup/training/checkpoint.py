@@ -26,9 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from groundup.errors import GroundupError
-from groundup.models.build import build
+from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
-from groundup.models.decoder import Decoder
 from groundup.progress import say
 from groundup.run import read_json, sync_folder, write_atomic, write_json
 from groundup.training.optimizers import Optimizers
@@ -100,7 +99,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_model(path: Path, tokenizer_digest: str | None = None) -> Decoder:
+def load_model(path: Path, tokenizer_digest: str | None = None) -> Model:
     """The model of a checkpoint, in evaluation mode.
 
     With `tokenizer_digest`, raises GroundupError unless the checkpoint was trained with that very tokenizer.

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from groundup.models.build import Model
+from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
 
 Precision = Literal["fp32", "bf16"]
@@ -21,8 +23,14 @@ def autocast(precision: Precision, device_type: str = "cpu") -> AbstractContextM
     return nullcontext()
 
 
-def compiled(model: Decoder) -> None:
-    """Compile the model's layers in place; what the compiler made is kept between runs in the user's cache folder."""
+def compilable(config: ModelConfig) -> bool:
+    """Whether compiling is of use: decoders alone, and where no router decides token by token."""
+    return config.kind == "decoder" and not config.experts
+
+
+def compiled(model: Model) -> None:
+    """Compile a decoder's layers in place; what the compiler made is kept between runs in the user's cache folder."""
+    assert isinstance(model, Decoder)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup" / "inductor"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     model.stack = torch.compile(model.stack)  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from groundup.errors import Stopped
-from groundup.models.decoder import Decoder
+from groundup.models.build import Model
 from groundup.models.flops import training_flops_per_token
 from groundup.progress import say
 from groundup.recipe import Training
@@ -104,11 +104,12 @@ class Summary:
     checkpoint: Path
 
 
-Evaluate = Callable[[Decoder, int], dict[str, Any]]
+Evaluate = Callable[[Any, int], dict[str, Any]]
+"""From the model and the step."""
 
 
 def train(
-    model: Decoder,
+    model: Model,
     objective: Objective,
     batches: Batches,
     settings: Settings,
@@ -138,7 +139,7 @@ def train(
 class _Run:
     """The state of one training run."""
 
-    model: Decoder
+    model: Model
     objective: Objective
     batches: Batches
     settings: Settings
@@ -248,7 +249,7 @@ class _Run:
             part.loss_sum.backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():
                 sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double()
-            tokens += batch["tokens"].numel()
+            tokens += int(batch["read"]) if "read" in batch else batch["tokens"].numel()
         loss, weight, tokens, stopping, metrics = self._add_up(sums, tokens, stop.is_set())
         guards.check_weights(weight, step)
         gradients = self._gradients()

@@ -33,6 +33,10 @@ SHARPNESS = 1.2  # of normalised queries and keys each (nanochat)
 class Cache(Protocol):
     """Keys and values of earlier positions, kept by the generation engine."""
 
+    @property
+    def length(self) -> int:
+        """Positions kept so far."""
+
     def append(self, layer: int, k_BGTH: Tensor, v_BGTH: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new keys and values of a layer; return all so far, each (B, G, S, H)."""
         ...

@@ -47,7 +47,8 @@ class Block(nn.Module):
         y_BTD = self.dropout(self.attention(seen_BTD, rotary, mask, cache, value_BTE, bias, segments_BT))
         if self.parallel != "no":
             seen_BTD = seen_BTD if self.parallel == "one-norm" else self.feedforward_norm(x_BTD)
-            return x_BTD + y_BTD + self.dropout(self.feedforward(seen_BTD))
+            both_BTD: Tensor = x_BTD + y_BTD + self.dropout(self.feedforward(seen_BTD))
+            return both_BTD
         x_BTD = self._add(x_BTD, y_BTD, 0)
         if self.post:
             x_BTD = self.attention_norm(x_BTD)

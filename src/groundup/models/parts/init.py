@@ -104,7 +104,7 @@ def _std(name: str, parameter: Tensor, config: ModelConfig) -> float:
         case "xavier" | "orthogonal":
             return config.init_std
         case "t-fixup":
-            return config.width**-0.5
+            return 1 / math.sqrt(config.width)
         case "gpt2" | "normal" | "fast":
             return config.init_std / (math.sqrt(2 * config.layers) if into and config.init == "gpt2" else 1.0)
     raise AssertionError(config.init)

@@ -21,7 +21,7 @@ from groundup.models.parts.feedforward import plain_or_gated
 
 
 class MixtureOfExperts(nn.Module):
-    """The sublayer. After a forward pass `balance` and `z` hold the router's two losses of it."""
+    """The sublayer."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,8 +29,7 @@ class MixtureOfExperts(nn.Module):
         self.router = nn.Linear(config.width, config.experts, bias=False)
         self.experts = nn.ModuleList(plain_or_gated(config) for _ in range(config.experts))
         self.shared = plain_or_gated(config, config.shared_experts * config.feedforward) if config.shared_experts else None
-        self.balance: Tensor | None = None
-        self.z: Tensor | None = None
+        self._losses: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
@@ -40,8 +39,7 @@ class MixtureOfExperts(nn.Module):
         weights_Nk = best_Nk.softmax(dim=-1)
         X = len(self.experts)
         sent_X = torch.bincount(expert_Nk.flatten(), minlength=X) / expert_Nk.numel()
-        self.balance = X * (sent_X * scores_NX.softmax(dim=-1).mean(0)).sum()
-        self.z = scores_NX.logsumexp(dim=-1).square().mean()
+        self._losses = X * (sent_X * scores_NX.softmax(dim=-1).mean(0)).sum(), scores_NX.logsumexp(dim=-1).square().mean()
         places = math.ceil(self.capacity * expert_Nk.numel() / X) if self.capacity else None
         y_ND = torch.zeros_like(x_ND) if self.shared is None else self.shared(x_ND)
         for number, expert in enumerate(self.experts):
@@ -51,6 +49,11 @@ class MixtureOfExperts(nn.Module):
             weight_C1 = weights_Nk[token, choice].unsqueeze(-1).to(x_ND.dtype)
             y_ND = y_ND.index_add(0, token, (weight_C1 * expert(x_ND[token])).to(y_ND.dtype))
         return y_ND.view_as(x_BTD)
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """(balance, z) of the last forward pass."""
+        assert self._losses is not None, "nothing was routed yet"
+        return self._losses
 
 
 def feedforward(config: ModelConfig) -> nn.Module:

@@ -107,15 +107,13 @@ class Alibi(nn.Module):
 
     slopes: Tensor
 
-    def __init__(self, heads: int, scale: float = 1.0, *, both_ways: bool = False) -> None:
+    def __init__(self, heads: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.both_ways = both_ways
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads)) * scale, persistent=False)
 
     def forward(self, T: int, S: int) -> Tensor:
         """(1, K, T, S)."""
-        before_TS = distances(T, S, self.slopes.device)
-        return (-self.slopes[:, None, None] * (before_TS.abs() if self.both_ways else before_TS))[None]
+        return (-self.slopes[:, None, None] * distances(T, S, self.slopes.device).abs())[None]
 
 
 class Relative(nn.Module):

@@ -35,7 +35,7 @@ def windowed_attention(
 
     def blocks(x: Tensor, around: tuple[int, ...]) -> Tensor:
         """(..., N * W, rest) with neighbours of each block beside it, along dimension 2: (..., N, len(around) * W, rest)."""
-        whole = x.unflatten(2, (N, W))
+        whole = x.view(*x.shape[:2], N, W, x.shape[-1])
         shifted = [whole if step == 0 else torch.roll(whole, step, dims=2) for step in around]
         return torch.cat(shifted, dim=3)
 
@@ -50,10 +50,10 @@ def windowed_attention(
     owner_keys = blocks(segments[:, None, :, None], around)[:, 0, :, :, 0]
     mask = near_NWS & (owner[..., None] == owner_keys[:, :, None, :])  # (B or 1, N, W, S)
     mask = mask | (apart_NWS == 0)  # padding sees itself: a softmax over nothing is no number
-    queries = q.unflatten(2, (N, W)).transpose(1, 2).flatten(0, 1)  # (B * N, K, W, H)
+    queries = q.view(B, K, N, W, H).transpose(1, 2).flatten(0, 1)  # (B * N, K, W, H)
     keys, values = (x.transpose(1, 2).flatten(0, 1) for x in (keys, values))
     y = F.scaled_dot_product_attention(
         queries, keys, values, attn_mask=mask.expand(B, -1, -1, -1).flatten(0, 1)[:, None], enable_gqa=K != G, dropout_p=dropout, scale=scale,
     )  # fmt: skip
-    y_BKTH: Tensor = y.unflatten(0, (B, N)).transpose(1, 2).reshape(B, K, N * W, H)[:, :, :T]
+    y_BKTH: Tensor = y.view(B, N, K, W, H).transpose(1, 2).reshape(B, K, N * W, H)[:, :, :T]
     return y_BKTH
