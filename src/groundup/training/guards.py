@@ -39,14 +39,16 @@ class SpikeGuard:
     """Judges each step before its update.
 
     A step is skipped when its loss or gradient norm is no number, or lies more than `sigmas` standard deviations above
-    the mean of the last 128 steps that were not (the rule of OLMo-core's SkipStepAdamW; from 64 steps on). Skipping
-    ten in a row, or a mean of 64 losses one nat above the lowest such mean, is no spike but divergence: it ends the run.
+    the mean of the last 128 (the rule of OLMo-core's SkipStepAdamW; from 64 steps on). Skipped steps count among them, as
+    there: where gradients grow for good, as when a loss leaves its plateau, a few steps are skipped and then no more. Ten
+    in a row, or a mean of 64 losses one nat above the lowest such mean, is no spike but divergence: it ends the run.
     """
 
     def __init__(self, sigmas: float | None) -> None:
         self.sigmas = sigmas
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._norms: deque[float] = deque(maxlen=WINDOW)
+        self._taken: deque[float] = deque(maxlen=TREND)
         self._in_a_row = 0
         self._lowest = math.inf
         self.skipped = 0
@@ -55,6 +57,9 @@ class SpikeGuard:
     def reason_to_skip(self, loss: float, norm: float, step: int) -> str | None:
         """Why this step must not be taken, or None; then it counts as taken. Raises GroundupError on divergence."""
         reason = self._judge("loss", loss, self._losses) or self._judge("gradient norm", norm, self._norms)
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._losses.append(loss)
+            self._norms.append(norm)
         if reason is not None:
             self.skipped += 1
             self._in_a_row += 1
@@ -62,9 +67,8 @@ class SpikeGuard:
                 raise _diverged(f"{MOST_SKIPPED} steps in a row were skipped, the last because {reason}", step)
             return reason
         self._in_a_row = 0
-        self._losses.append(loss)
-        self._norms.append(norm)
-        if len(self._losses) >= TREND:
+        self._taken.append(loss)
+        if len(self._taken) >= TREND:
             self._lowest = min(self._lowest, self._trend())
             if self._trend() > self._lowest + DIVERGED:
                 raise _diverged(f"the loss rose from {self._lowest:.3f} to {self._trend():.3f} (means of {TREND} steps)", step)
@@ -73,12 +77,12 @@ class SpikeGuard:
     @property
     def climbing(self) -> bool:
         """Whether the loss stands so far above its lowest that a checkpoint is not worth keeping."""
-        return len(self._losses) >= TREND and self._trend() > self._lowest + CLIMBED
+        return len(self._taken) >= TREND and self._trend() > self._lowest + CLIMBED
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint: plain JSON."""
         return {
-            "losses": list(self._losses), "norms": list(self._norms), "in_a_row": self._in_a_row, "skipped": self.skipped,
+            "losses": list(self._losses), "norms": list(self._norms), "taken": list(self._taken), "in_a_row": self._in_a_row, "skipped": self.skipped,
             "lowest": None if math.isinf(self._lowest) else self._lowest,
         }  # fmt: skip
 
@@ -86,11 +90,12 @@ class SpikeGuard:
         """Go on from a checkpoint's state."""
         self._losses.extend(state["losses"])
         self._norms.extend(state["norms"])
+        self._taken.extend(state.get("taken", state["losses"][-TREND:]))  # checkpoints of before had taken steps alone
         self._in_a_row, self.skipped = state["in_a_row"], state["skipped"]
         self._lowest = math.inf if state["lowest"] is None else state["lowest"]
 
     def _trend(self) -> float:
-        return sum(list(self._losses)[-TREND:]) / TREND
+        return sum(self._taken) / TREND
 
     def _judge(self, name: str, value: float, window: deque[float]) -> str | None:
         if not math.isfinite(value):
