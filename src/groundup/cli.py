@@ -174,6 +174,19 @@ def presets(
             print("{name:<20}{family:<13}{layers:>7}{width:>8}{heads:>7}{context:>9}{vocabulary:>12,}{parameters:>18,}".format(**row))
 
 
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, *.safetensors, tokenizer.json.")],
+    runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Bring in a model of Hugging Face's: gpt2, openai-gpt, llama, falcon, bert, t5, xlnet."""
+    from groundup.imported import bring_in
+
+    found = bring_in(folder, runs, name or folder.resolve().name)
+    said = "{family}, {parameters:,} parameters, vocabulary {vocabulary:,}, in {path}".format(**found)
+    print(json.dumps(found) if as_json else said)
+
+
 tokens_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")
 app.add_typer(tokens_app, name="tokens")
 

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from groundup.generation.cache import KVCache
 from groundup.models.build import build, parameters
-from groundup.models.config import FAMILIES, KINDS, ModelConfig
+from groundup.models.config import FAMILIES, KINDS, ModelConfig, resolved
 from groundup.models.decoder import Decoder
 from groundup.models.parts.position import Relative, alibi_slopes
 from groundup.models.parts.window import windowed_attention
+from groundup.training.optimizers import OptimizerSettings, optimizers
 
 SHAPE: dict[str, Any] = {"vocabulary": 64, "context": 16, "layers": 2, "width": 32, "heads": 4, "kv_heads": 4, "feedforward": 48}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -165,3 +166,65 @@ def test_experts_share_the_work_and_capacity_bounds_it() -> None:
     roomy = woken(shape.model_copy(update={"expert_capacity": 100.0}))
     torch.testing.assert_close(roomy(tokens, positions), model(tokens, positions))
     assert not torch.allclose(squeezed(tokens, positions), model(tokens, positions))
+
+
+@pytest.mark.parametrize("wrong, why", [
+    ({"family": "t5", "windows": (4,)}, "no windows"), ({"family": "bert", "experts": 4}, "no experts"), ({"family": "t5", "position": "rotary"}, "sinusoidal, relative or no"),
+    ({"family": "xlnet", "norm": "rms"}, "post-norm"), ({"family": "llama", "decoder_layers": 2}, "no decoder_layers"), ({"family": "t5", "residual": "rezero"}, "no residual"),
+    ({"family": "bert", "init": "mup"}, "worked out for decoders"),
+])  # fmt: skip
+def test_a_kind_refuses_what_it_would_ignore(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        resolved(**{**SHAPE, **wrong})
+
+
+def growth(width: int, **more: Any) -> list[float]:
+    """Mean size of each layer's output, less what it was at the start, after a few steps of AdamW at one rate."""
+    shape = resolved("llama", vocabulary=64, context=16, layers=4, width=width, heads=width // 16, init_std=0.1, tied=False, base_width=32, **more)
+    model = build(shape, seed=1)
+    assert isinstance(model, Decoder)
+    settings = OptimizerSettings(learning_rate=0.01, weight_decay=0.0, hidden_factor=32 / width if shape.init == "mup" else 1.0)
+    optimizer = optimizers(model, settings)
+    found: list[torch.Tensor] = []
+    handles = [block.register_forward_hook(lambda module, given, out: found.append(out.detach())) for block in model.blocks]
+    tokens, positions = some(rows=4)
+    sizes = []
+    for step in range(6):
+        found.clear()
+        loss = torch.nn.functional.cross_entropy(model(tokens, positions).flatten(0, 1), tokens.roll(-1, 1).flatten())
+        if step == 0:
+            first = [one.clone() for one in found]
+        sizes = [float((one - before).abs().mean()) for one, before in zip(found, first, strict=True)]
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(1.0)
+        model.zero_grad(set_to_none=True)
+    for handle in handles:
+        handle.remove()
+    return sizes
+
+
+def test_with_mup_a_step_moves_a_wide_model_as_far_as_a_narrow_one() -> None:
+    """The coordinate check of Yang et al. 2022: activations change as much at eight times the width; without muP they run away."""
+    narrow, wide = growth(32, init="mup"), growth(256, init="mup")
+    plain_narrow, plain_wide = growth(32), growth(256)
+    ratios = [b / a for a, b in zip(narrow, wide, strict=True)]
+    plain = [b / a for a, b in zip(plain_narrow, plain_wide, strict=True)]
+    assert all(0.5 < ratio < 2 for ratio in ratios), ratios
+    assert plain[-1] > 2 * ratios[-1], (plain, ratios)
+
+
+def test_with_depth_s_share_more_layers_add_no_more() -> None:
+    """CompleteP: 16 layers add up to what 4 do."""
+    def size(layers: int, residual: str) -> float:
+        model = build(resolved("llama", **{**SHAPE, "layers": layers, "residual": residual, "init": "normal", "init_std": 0.3}), seed=1)
+        assert isinstance(model, Decoder)
+        tokens, positions = some()
+        x = model.embed(tokens, positions)
+        y = x
+        with torch.no_grad():
+            rotary = model.rotary(positions) if model.rotary is not None else None
+            for block in model.blocks:
+                y = block(y, rotary, None, None)
+        return float((y - x).detach().square().mean().sqrt())
+
+    assert size(16, "depth") / size(4, "depth") < 0.75 * size(16, "plain") / size(4, "plain")

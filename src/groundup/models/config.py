@@ -15,6 +15,21 @@ KINDS: dict[str, Kind] = {"bert": "encoder", "transformer": "encoder-decoder", "
 GATED = ("reglu", "geglu", "geglu_tanh", "swiglu")
 
 
+_DECODERS_ALONE = (
+    "embedding_rank", "embedding_norm", "ngram_rows", "ngram_dropout", "shortcut", "value_embeddings", "softcap", "zero_output", "experts",
+)  # fmt: skip
+UNUSED: dict[Kind, tuple[str, ...]] = {
+    "encoder": (*_DECODERS_ALONE, "embedding_scale", "logits_scale", "decoder_layers"),
+    "encoder-decoder": (*_DECODERS_ALONE, "parallel", "residual", "windows", "token_types", "dropout_by_depth"),
+    "permutation": (
+        *_DECODERS_ALONE, "embedding_scale", "logits_scale", "decoder_layers", "parallel", "residual", "windows", "token_types", "head_size",
+        "attention_softcap", "attention_scale", "qk_norm", "dropout_by_depth",
+    ),
+    "decoder": ("decoder_layers", "token_types"),
+}  # fmt: skip
+"""Fields that a kind makes nothing of, and so refuses."""
+
+
 class ModelConfig(Strict):
     """A fully resolved architecture; saved as `config.json` beside the weights."""
 
@@ -51,7 +66,8 @@ class ModelConfig(Strict):
     parallel: Parallel = "no"
     """Attention and feed-forward side by side on the same stream, behind one norm (PaLM, Falcon 7B) or two (Falcon 40B)."""
     residual: Residual = "plain"
-    """What a sublayer's output is added to and how: x + f; x + a f with a learned from 0 (ReZero); c x + f (DeepNet)."""
+    """What a sublayer's output is added to and how: x + f; x + a f with a learned from 0 (ReZero); c x + f (DeepNet); x + f / depth
+    (CompleteP)."""
     position: Position = "rotary"
     rope_base: float = 10_000.0
     """Base of the rotary frequencies (Su et al. 2021)."""
@@ -107,6 +123,10 @@ class ModelConfig(Strict):
     norm_eps: float = 1e-5
     init: Init = "gpt2"
     init_std: float = 0.02
+    base_width: int = 128
+    """muP: the width whose learning rates are carried over to this one."""
+    base_layers: int = 4
+    """residual=depth: the layers whose sublayers count in full."""
 
     @model_validator(mode="after")
     def _sensible(self) -> ModelConfig:
@@ -128,6 +148,15 @@ class ModelConfig(Strict):
             raise PydanticCustomError(
                 "experts", "{k} experts a token of {n} there are", {"k": self.experts_a_token, "n": self.experts}
             )
+        if self.init == "mup" and self.kind != "decoder":
+            raise PydanticCustomError("init", "muP is worked out for decoders here; choose another init")
+        for name in UNUSED.get(self.kind, ()):
+            if getattr(self, name) != ModelConfig.model_fields[name].default:
+                raise PydanticCustomError("kind", "a model of the {f} family has no {n}", {"f": self.family, "n": name})
+        if self.kind == "encoder-decoder" and self.position not in ("sinusoidal", "relative", "none"):
+            raise PydanticCustomError("position", "encoder-decoders have sinusoidal, relative or no positions")
+        if self.kind == "permutation" and (self.norm, self.norm_place, self.position) != ("layer", "post", "none"):
+            raise PydanticCustomError("norm", "xlnet's layers are post-norm with LayerNorm, its positions its own distances")
         if self.windows and self.position == "relative":
             raise PydanticCustomError("windows", "T5's relative positions and windows do not go together; choose another position")
         return self
@@ -221,6 +250,10 @@ def resolved(family: Family, **given: Any) -> ModelConfig:
         parts.setdefault("logits_scale", width**-0.5)
     if family == "t5" and parts["tied"]:  # Raffel et al. 2020: the tied head reads a scaled stream
         parts.setdefault("logits_scale", width**-0.5)
+    if parts.get("init") == "mup":  # Yang et al. 2022, table 8: scores over the head width, logits over the width
+        head = parts.get("head_size") or width // heads
+        parts.setdefault("attention_scale", 8 / head if head > 8 else head**-0.5)
+        parts.setdefault("logits_scale", parts.get("base_width", 128) / width)
     if family == "transformer":  # Vaswani et al. 2017, section 3.4
         parts.setdefault("embedding_scale", width**0.5)
     parts.setdefault("feedforward", default_feedforward(width, parts.get("activation", "swiglu")))

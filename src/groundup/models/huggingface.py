@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from groundup.errors import RequestError
-from groundup.models.build import build
+from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig, resolved
 from groundup.recipe.model import Family
 
 Tensors = dict[str, Tensor]
 
 
-def load(folder: Path) -> nn.Module:
+def load(folder: Path) -> Model:
     """The model of a Hugging Face folder. Raises RequestError where it is none of ours or its files are damaged."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -331,14 +331,16 @@ def _batches(
 def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> OptimizerSettings:
     """The optimizer with its peak rates, falling with the width as the step of a matrix's entries should (muP, Yang et
     al. 2022)."""
-    rate = training.learning_rate or round(RATES[training.optimizer](config.width), 6)
+    carried = config.init == "mup" and training.optimizer != "muon"
+    hidden = config.base_width / config.width if carried else 1.0
+    rate = training.learning_rate or round(RATES[training.optimizer](config.base_width if carried else config.width), 6)
     normalised = config.embedding_norm and not config.tied
     factor = training.embedding_factor or (30.0 if normalised and training.optimizer in ("adamw", "adam", "muon", "lion") else 1.0)
     both = f", {training.matrix_learning_rate:g} for matrices" if training.optimizer == "muon" else ""
-    notes.because(f"{training.optimizer} with a peak learning rate of {rate:g}{both} at width {config.width}")
+    notes.because(f"{training.optimizer} with a peak learning rate of {rate:g}{both} at width {config.width}" + (f", the layers' {hidden:g} of it (muP)" if carried else ""))
     return OptimizerSettings(
         name=training.optimizer, learning_rate=rate, matrix_learning_rate=training.matrix_learning_rate, embedding_factor=factor,
-        betas=training.betas, eps=training.eps, momentum=training.momentum, weight_decay=training.weight_decay,
+        hidden_factor=hidden, betas=training.betas, eps=training.eps, momentum=training.momentum, weight_decay=training.weight_decay,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ Norm = Literal["rms", "layer", "batch", "none"]
 Position = Literal["rotary", "learned", "sinusoidal", "alibi", "relative", "none"]
 Init = Literal["normal", "gpt2", "xavier", "he", "orthogonal", "small", "t-fixup", "mup", "fast"]
 Parallel = Literal["no", "one-norm", "two-norms"]
-Residual = Literal["plain", "rezero", "deepnet"]
+Residual = Literal["plain", "rezero", "deepnet", "depth"]
 
 
 class Dropout(Strict):
@@ -79,7 +79,8 @@ class Model(Strict):
     parallel: Parallel | None = None
     """Attention and feed-forward side by side, behind one norm (PaLM, Falcon 7B) or two (Falcon 40B)."""
     residual: Residual | None = None
-    """x + f; `rezero`: x + a f with a learned from 0 (Bachlechner et al. 2020); `deepnet`: c x + f (Wang et al. 2022)."""
+    """x + f; `rezero`: x + a f with a learned from 0 (Bachlechner et al. 2020); `deepnet`: c x + f (Wang et al. 2022);
+    `depth`: x + f times `base_layers` over the layers (CompleteP, Dey et al. 2025, arXiv 2505.01618)."""
     position: Position | None = None
     """How a token knows where it stands."""
     rope_base: Annotated[float, Field(gt=1)] | None = None
@@ -118,5 +119,9 @@ class Model(Strict):
     """None by default: pretraining that sees its text a few times does not overfit (PaLM)."""
     init: Init | None = None
     """What the weights start from; see models/parts/init.py."""
+    base_width: Annotated[int, Field(ge=8)] | None = None
+    """init=mup: width of the small model whose learning rate is carried over; 128 when not given."""
+    base_layers: Annotated[int, Field(ge=1)] | None = None
+    """residual=depth: layers of that small model; 4 when not given."""
     init_std: Annotated[float, Field(gt=0)] | None = None
     """Standard deviation of a normal initialisation; 0.02 when not given (GPT-2)."""

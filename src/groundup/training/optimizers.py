@@ -28,6 +28,8 @@ class OptimizerSettings:
     matrix_learning_rate: float = 0.02
     embedding_factor: float = 1.0
     scalar_factor: float = 1.0
+    hidden_factor: float = 1.0
+    """Peak of the layers' matrices as a multiple of the rate (muP: base width over width); their decay is divided by it."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     momentum: float = 0.95
@@ -72,16 +74,17 @@ def optimizers(model: nn.Module, settings: OptimizerSettings) -> Optimizers:
     touches.
     """
     sorted_ = _sort(model)
-    matrices = [weight for weight, _ in sorted_.blocks] + sorted_.others
+    hidden, matrices = [weight for weight, _ in sorted_.blocks], sorted_.others
     muon: list[torch.optim.Optimizer] = []
     if settings.name == "muon":
         muon = [Muon(sorted_.blocks, settings.matrix_learning_rate, settings.momentum, settings.weight_decay)] if sorted_.blocks else []
-        matrices = sorted_.others
+        hidden = []
     decay = settings.weight_decay if settings.name not in ("adam", "sgd") else 0.0
     groups = [
         {"params": parameters, "weight_decay": weight_decay, "lr": settings.learning_rate * factor}
         for parameters, weight_decay, factor in (
-            (sorted_.tables, decay, settings.embedding_factor), (matrices, decay, 1.0), (sorted_.vectors, 0.0, settings.scalar_factor),
+            (sorted_.tables, decay, settings.embedding_factor), (hidden, decay / settings.hidden_factor, settings.hidden_factor),
+            (matrices, decay, 1.0), (sorted_.vectors, 0.0, settings.scalar_factor),
         ) if parameters
     ]  # fmt: skip
     sparse = [RowAdagrad(sorted_.sparse, lr=settings.sparse_learning_rate)] if sorted_.sparse else []
@@ -122,7 +125,7 @@ def _sort(model: nn.Module) -> _Sorted:
             continue
         if isinstance(module, nn.Embedding):
             (found.sparse if module.sparse else found.tables).append(own.pop(f"{name}.weight"))
-        elif isinstance(module, nn.Linear) and name.startswith("blocks.") and min(weight.shape) > GATE:
+        elif isinstance(module, nn.Linear) and ".blocks." in f".{name}" and min(weight.shape) > GATE:
             sizes = module.sizes if isinstance(module, Stacked) else (module.out_features,)
             found.blocks.append((own.pop(f"{name}.weight"), sizes))
     found.others = [parameter for parameter in own.values() if parameter.ndim >= 2]

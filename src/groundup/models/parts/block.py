@@ -4,6 +4,7 @@
     post      N(x + A(x)), then N(x + F(x))              Vaswani et al. 2017, GPT-1, BERT; wants a warm-up
     parallel  x + A(N(x)) + F(N(x))                      PaLM, Falcon 7B; Falcon 40B has a norm for each
     rezero    x + a A(x), then x + b F(x), a, b from 0   Bachlechner et al. 2020: no norm, no warm-up
+    depth     x + A(N(x)) d, then x + F(N(x)) d, d = base layers / layers       CompleteP (Dey et al. 2025)
     deepnet   N(c x + A(x)), then N(c x + F(x))          Wang et al. 2022: a thousand layers
 """
 
@@ -35,6 +36,7 @@ class Block(nn.Module):
         if config.parallel != "one-norm":
             self.feedforward_norm = norm(config.norm, config.width, config.norm_eps, config.norm_scale, config.norm_bias)
         self.feedforward = feedforward(config)
+        self.share = config.base_layers / config.layers if config.residual == "depth" else 1.0
         self.gains = nn.Parameter(torch.zeros(2)) if config.residual == "rezero" else None
         self.dropout = nn.Dropout(config.residual_dropout_at(layer))
 
@@ -47,7 +49,7 @@ class Block(nn.Module):
         y_BTD = self.dropout(self.attention(seen_BTD, rotary, mask, cache, value_BTE, bias, segments_BT))
         if self.parallel != "no":
             seen_BTD = seen_BTD if self.parallel == "one-norm" else self.feedforward_norm(x_BTD)
-            both_BTD: Tensor = x_BTD + y_BTD + self.dropout(self.feedforward(seen_BTD))
+            both_BTD: Tensor = self._add(self._add(x_BTD, y_BTD, 0), self.dropout(self.feedforward(seen_BTD)), 1)
             return both_BTD
         x_BTD = self._add(x_BTD, y_BTD, 0)
         if self.post:
@@ -58,4 +60,6 @@ class Block(nn.Module):
     def _add(self, x_BTD: Tensor, y_BTD: Tensor, sublayer: int) -> Tensor:
         if self.gains is not None:
             y_BTD = y_BTD * self.gains[sublayer]
+        if self.share != 1.0:
+            y_BTD = y_BTD * self.share
         return x_BTD + y_BTD if self.alpha == 1.0 else self.alpha * x_BTD + y_BTD

@@ -6,7 +6,7 @@
     he          N(0, 2 / in)                                                   He et al. 2015, for ReLUs
     orthogonal  a random rotation (Saxe et al. 2014)
     small       N(0, 2 / (5 width)), back into the stream 2 / (layers sqrt(width))   Nguyen & Salazar 2019; Wang & Komatsuzaki
-    mup         N(0, 1 / in), the head at zero                                 muP (Yang et al. 2022)
+    mup         normal, the layers' std falling with sqrt(base width / width), an untied head at zero    muP (Yang et al. 2022)
     t-fixup     xavier, then scaled down with depth so that neither norm nor warm-up is needed (Huang et al. 2020); published
                 for encoder-decoders, for a decoder alone an extrapolation and experimental
     fast        by fan-in, projections back into the stream and the head at zero     nanochat
@@ -100,7 +100,7 @@ def _std(name: str, parameter: Tensor, config: ModelConfig) -> float:
         case "small":
             return 2 / (config.layers * math.sqrt(config.width)) if into else math.sqrt(2 / (5 * config.width))
         case "mup":
-            return config.init_std if table else 0.0 if name == "head.weight" else 1 / math.sqrt(fan_in)
+            return 0.0 if name == "head.weight" else config.init_std * (1.0 if table else math.sqrt(config.base_width / config.width))
         case "xavier" | "orthogonal":
             return config.init_std
         case "t-fixup":
