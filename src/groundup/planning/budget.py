@@ -56,6 +56,9 @@ RATES: dict[str, Callable[[int], float]] = {
     "adafactor": lambda width: 1e-2,
     "sgd": lambda width: 0.1,
 }  # fmt: skip
+# Norms after the sums want a lower rate: at width 128 and 250 steps bert, gpt1 and transformer learn at 7e-4 and stand still at 2e-3
+# and 6e-3 (docs/journal.md); a quarter is 2.5e-4 at width 768, which is GPT-1's own
+POST_NORM, POST_NORM_MOST = 0.25, 7e-4
 PARTS = set(Model.model_fields) - {"like", "family", "dropout"}
 
 
@@ -333,7 +336,10 @@ def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> Op
     al. 2022)."""
     carried = config.init == "mup" and training.optimizer != "muon"
     hidden = config.base_width / config.width if carried else 1.0
-    rate = training.learning_rate or round(RATES[training.optimizer](config.base_width if carried else config.width), 6)
+    usual = RATES[training.optimizer](config.base_width if carried else config.width)
+    if config.norm_place == "post" and config.residual != "deepnet" and training.optimizer in ("adamw", "adam", "lion"):
+        usual *= min(POST_NORM, POST_NORM_MOST / RATES["adamw"](config.width))
+    rate = training.learning_rate or round(usual, 6)
     normalised = config.embedding_norm and not config.tied
     factor = training.embedding_factor or (30.0 if normalised and training.optimizer in ("adamw", "adam", "muon", "lion") else 1.0)
     both = f", {training.matrix_learning_rate:g} for matrices" if training.optimizer == "muon" else ""
