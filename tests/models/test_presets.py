@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 import torch
 
+from groundup import recipe as recipes
+from groundup.errors import RequestError
 from groundup.models.build import build, parameters
-from groundup.models.presets import PRESETS
+from groundup.models.presets import PRESETS, settled
 
 # shared/reference/architectures-scaling-planning.md, section A: built from transformers' classes on the meta device, or computed
 COUNTS = {
@@ -38,3 +43,52 @@ def test_the_rest_builds_too() -> None:
             with torch.device("meta"):
                 assert sum(parameter.numel() for parameter in build(preset.config()).parameters()) == parameters(preset.config())
         assert preset.source
+
+
+def recipe(**sections: Any) -> recipes.Recipe:
+    return recipes.parse({"name": "x", "sources": [{"kind": "files", "path": "here"}], **sections}, [], where="test")
+
+
+def test_training_like_takes_what_was_published_and_leaves_what_is_said() -> None:
+    training = settled(recipe(training={"like": "gpt3-175b", "learning_rate": 0.001, "minutes": 3})).training
+    assert (training.optimizer, training.betas, training.clip, training.final_share) == ("adamw", (0.9, 0.95), 1.0, 0.1)
+    assert (training.learning_rate, training.minutes) == (0.001, 3)
+    assert training.warmup == pytest.approx(375e6 / 300e9)
+    assert isinstance(training.batch_tokens, int) and training.batch_tokens % 2048 == 0
+    assert training.batch_tokens == pytest.approx(3.2e6, rel=0.001)
+
+
+def test_dropout_is_the_model_s_and_steps_are_not_taken() -> None:
+    found = settled(recipe(training={"like": "transformer-base"}))
+    assert found.model.dropout.residual == 0.1 and found.training.label_smoothing == 0.1 and found.training.schedule == "inverse_sqrt"
+    assert found.training.steps is None and found.training.warmup == pytest.approx(0.04)
+    assert settled(recipe(training={"like": "bert-base"}, model={"dropout": 0.0})).model.dropout.residual == 0.0
+
+
+def test_nothing_is_changed_without_it() -> None:
+    plain = recipe(training={"minutes": 3})
+    assert settled(plain) is plain
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_s_settings_are_valid(name: str) -> None:
+    settled(recipe(training={"like": name}))
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(RequestError, match="nearest is 'gpt3-175b'"):
+        settled(recipe(training={"like": "gpt3-174b"}))
+
+
+def test_the_command_lists_and_shows(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from groundup.cli import main
+
+    for arguments in (["presets", "--json"], ["presets", "gpt3-13b", "--json"]):
+        monkeypatch.setattr("sys.argv", ["groundup", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+    every, one = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert [row["name"] for row in every] == list(PRESETS)
+    assert set(every[0]) == {"name", "family", "layers", "width", "heads", "context", "vocabulary", "parameters", "source"}
+    assert one["training"]["learning_rate"] == 1e-4 and "5,140" in one["notes"] and one["model"]["width"] == 5120

@@ -9,6 +9,7 @@ from typing import Any
 from groundup.errors import GroundupError
 
 FIRST_LOSS_SLACK = 1.0  # nats; a sensible initialisation starts within a few hundredths of ln(vocabulary)
+SELF_CONFIDENT = ("palm", "t5")  # unit embeddings shared with the head: a fresh model is sure that the token it reads comes again
 WINDOW = 128  # steps; of OLMo-core's SkipStepAdamW, as is the rule that half of it must be there
 LEAST_SPREAD = 0.01  # of the mean: a loss that hardly moves has no sigmas to speak of
 MOST_SKIPPED = 10  # steps in a row, then it is no spike

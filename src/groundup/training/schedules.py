@@ -46,7 +46,7 @@ class Schedule:
     def of(cls, training: Training) -> Schedule:
         """The schedule that a recipe's training section asks for."""
         return cls(
-            training.schedule, training.warmup, training.final_share, training.cooldown, training.cooldown_shape,
+            training.schedule, training.warmup, training.falls_to, training.cooldown, training.cooldown_shape,
             tuple(training.step_at), training.step_factor,
         )  # fmt: skip
 

@@ -199,7 +199,7 @@ class _Run:
                     share = settings.schedule(settings.progress(step), settings.progress(step + 1))
                     torch.manual_seed((settings.seed * 1_000_003 + step) * self.world.size + self.world.rank)
                     loss, figures, skipped, stopping = self._step(step, share, stop)
-                    if step == 0 and self.fresh:
+                    if step == 0 and self.fresh and self.model.config.family not in guards.SELF_CONFIDENT:
                         guards.check_first_loss(figures.get("cross_entropy", loss), self.model.config.vocabulary)
                     elapsed = time.monotonic() - began
                     seconds += elapsed

@@ -11,6 +11,7 @@
                 for encoder-decoders, for a decoder alone an extrapolation and experimental
     fast        by fan-in, projections back into the stream and the head at zero     nanochat
 
+PaLM and T5 start from embeddings N(0, 1) and the rest by fan-in (Chowdhery et al. 2022, section 2; Raffel et al.'s code).
 DeepNet scales the feed-forward sublayers, values and outputs of whatever scheme by (8 layers)^(-1/4).
 """
 
@@ -55,6 +56,9 @@ def _fill(name: str, parameter: Tensor, sizes: tuple[int, ...] | None, config: M
     else:
         std = _std(name, parameter, config)
         parameter.normal_(0.0, std, generator=generator) if std else parameter.zero_()
+    if config.family == "t5" and config.init == "normal" and (name.endswith("cross.query.weight") or (name.endswith("attention.qkv.weight") and sizes)):
+        # its scores are not divided by the root of the head width: its queries start as much smaller (Raffel et al.'s code)
+        torch.split(parameter, list(sizes))[0].mul_(config.head_width**-0.5) if sizes else parameter.mul_(config.head_width**-0.5)
     if config.init == "t-fixup":
         _t_fixup(name, parameter, sizes, config)
     if config.residual == "deepnet":
@@ -92,8 +96,8 @@ def _std(name: str, parameter: Tensor, config: ModelConfig) -> float:
         return float((0.4 if name.endswith("feedforward.up.weight") else 1.0) / math.sqrt(fan_in))
     if name == "distance.weight":
         return config.init_std
-    if config.family == "palm":  # Chowdhery et al. 2022, section 2: embeddings N(0, 1), the rest by fan-in
-        return 1.0 if table else 1 / math.sqrt(fan_in)
+    if config.family in ("palm", "t5") and config.init == "normal":  # embeddings N(0, 1), the rest by fan-in
+        return 1.0 if table else 1 / math.sqrt(config.width if name.endswith("distance.weight") else fan_in)
     match config.init:
         case "he":
             return config.init_std if table else math.sqrt(2 / fan_in)
