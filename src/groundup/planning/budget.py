@@ -337,7 +337,8 @@ def _optimizer(training: Training, config: ModelConfig, notes: Derivation) -> Op
     carried = config.init == "mup" and training.optimizer != "muon"
     hidden = config.base_width / config.width if carried else 1.0
     usual = RATES[training.optimizer](config.base_width if carried else config.width)
-    if config.norm_place == "post" and config.residual != "deepnet" and training.optimizer in ("adamw", "adam", "lion"):
+    own = training.optimizer in ("adamw", "adam", "lion") or config.kind == "permutation"  # whose attention is nothing for Muon
+    if config.norm_place == "post" and config.residual != "deepnet" and own:
         usual *= min(POST_NORM, POST_NORM_MOST / RATES["adamw"](config.width))
     rate = training.learning_rate or round(usual, 6)
     normalised = config.embedding_norm and not config.tied
