@@ -32,9 +32,8 @@ class Texts:
     """What each row holds so far: its prompt, and what was written."""
 
     def __init__(self, prompts: list[list[int]]) -> None:
-        self.prompts, self.written = list(prompts), [[] for _ in prompts]
-
-    written: list[list[int]]
+        self.prompts = list(prompts)
+        self.written: list[list[int]] = [[] for _ in prompts]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the given rows, in that order; a row named several times is copied."""
@@ -76,13 +75,11 @@ class RereadingEngine(Engine):
             source, target = torch.tensor([prompt]), torch.tensor([[special["<|pad|>"], *written]])
             scores_BTV: Tensor = model(target, _places(target), source, _places(source))
             return scores_BTV[0, -1]
-        text = [*prompt, *written]
+        read = torch.tensor([[*prompt, *written, special[MASK]]])
         if isinstance(model, Encoder):
-            read = torch.tensor([[*text, special[MASK]]])
             return model.logits(model.hidden(read, _places(read))[:, -1])[0]
-        read = torch.tensor([[*text, special[MASK]]])  # what stands at the guessed place is never read
         hidden = torch.zeros(1, read.shape[1], read.shape[1], dtype=torch.bool)
-        hidden[:, :, -1] = True
+        hidden[:, :, -1] = True  # what stands at the guessed place is never read
         scores_BTV = model(read, hidden)
         return scores_BTV[0, -1]
 

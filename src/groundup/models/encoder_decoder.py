@@ -8,7 +8,6 @@ Shapes: B batch, T target time, S source time, D model width, V vocabulary.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -157,20 +156,3 @@ class EncoderDecoder(nn.Module):
         """Logits of each next token of the target, (B, T, V), float32."""
         memory_BSD = self.encode(source_BS, source_positions_BS, source_segments_BS)
         return self.logits(self.hidden(tokens_BT, positions_BT, segments_BT, memory_BSD, source_segments_BS))
-
-
-def greedy(model: EncoderDecoder, source_BS: Tensor, first: int, end: int, most: int) -> Tensor:
-    """The likeliest next token again and again, (B, up to `most`); rows that ended go on with `end`."""
-    positions_BS = torch.arange(source_BS.shape[1]).expand_as(source_BS)
-    memory_BSD = model.encode(source_BS, positions_BS)
-    tokens_BT = torch.full((len(source_BS), 1), first)
-    ended_B = torch.zeros(len(source_BS), dtype=torch.bool)
-    for _ in range(most):
-        places_BT = torch.arange(tokens_BT.shape[1]).expand_as(tokens_BT)
-        next_B = model.logits(model.hidden(tokens_BT, places_BT, None, memory_BSD)[:, -1]).argmax(-1)
-        next_B = torch.where(ended_B, end, next_B)
-        tokens_BT = torch.cat((tokens_BT, next_B[:, None]), dim=1)
-        ended_B |= next_B == end
-        if bool(ended_B.all()):
-            break
-    return tokens_BT[:, 1:]

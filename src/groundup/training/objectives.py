@@ -39,6 +39,12 @@ Objective = Callable[[Any, Batch], Sums]
 """From a model of the kind it is for, and a batch."""
 
 
+def borders(batch: Batch) -> Tensor | None:
+    """The segments, where a row has more than one: rows of one document each need no mask, which costs time."""
+    segments = batch["segments"]
+    return None if bool((segments == segments[:, :1]).all()) else segments
+
+
 @dataclass(frozen=True)
 class NextToken:
     """Weighted cross-entropy of each target; with weights of 0 and 1 the usual language-model loss.
@@ -58,9 +64,7 @@ class NextToken:
 
         The routers' losses are means over the micro-batch: the one part that depends on how a batch is cut.
         """
-        segments = batch["segments"]
-        whole = bool((segments == segments[:, :1]).all())  # rows of one document each need no mask, which costs time
-        x_BTD = model.hidden(batch["tokens"], batch["positions"], None if whole else segments, prefix_BT=batch.get("prefix"))
+        x_BTD = model.hidden(batch["tokens"], batch["positions"], borders(batch), prefix_BT=batch.get("prefix"))
         if model.config.logits_scale != 1.0:
             x_BTD = x_BTD * model.config.logits_scale
         weights = batch["weights"].flatten()
@@ -143,9 +147,7 @@ class Masked:
         any_BT = ids[torch.randint(len(ids), text_BT.shape)]
         swapped_BT = chosen_BT & (fate_BT >= self.hidden) & (fate_BT < self.hidden + self.replaced)
         read_BT = torch.where(swapped_BT, any_BT, read_BT)
-        segments = batch["segments"]
-        whole = bool((segments == segments[:, :1]).all())
-        x_BTD = model.hidden(read_BT, batch["positions"], None if whole else segments, batch.get("types"))
+        x_BTD = model.hidden(read_BT, batch["positions"], borders(batch), batch.get("types"))
         logits_NV = model.logits(x_BTD[chosen_BT])
         targets_N = text_BT[chosen_BT]
         right = (logits_NV.argmax(-1) == targets_N).sum().float()
