@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from groundup.corpus.collect import collect
 from groundup.corpus.pipeline import clean
@@ -20,6 +23,7 @@ from groundup.generation.sampling import SamplingSettings
 from groundup.models.build import Model
 from groundup.models.build import build as build_model
 from groundup.models.config import ModelConfig
+from groundup.models.parts.init import initial_values
 from groundup.planning.budget import plan, vocabulary_shape
 from groundup.progress import say
 from groundup.report.figures import figures
@@ -33,9 +37,16 @@ from groundup.tokens.shards import TokenShards, TokenSplit
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.transforms import of_recipe
 from groundup.training import checkpoint
+from groundup.training.layout import layout
+from groundup.training.objectives import Objective
 from groundup.training.optimizers import OptimizerSettings
+from groundup.training.parallel import World
+from groundup.training.processes import device
 from groundup.training.task import batches_of, objective_of
 from groundup.training.trainer import Settings, train
+
+if TYPE_CHECKING:
+    from groundup.training.sharded import Sharded
 
 STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "report")
 
@@ -55,6 +66,8 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     tuned = None
     if last >= 4 and run.recipe.dialogue is not None:
         tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned)
+    if run.follows:
+        return {}
     if last >= 5:
         evaluate(run, cleaned, tokenizer, shards, planned, base, tuned)
     write_report(run)
@@ -101,7 +114,9 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
     )  # fmt: skip
 
-    def look(model: Model, step: int) -> dict[str, Any]:
+    def look(model: Model | Sharded, step: int) -> dict[str, Any]:
+        if not isinstance(model, Model):
+            return measured_together(run, model, held_out, settled)
         if plain(settled):
             quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
             return {"bits_per_byte": round(quick, 5)}
@@ -109,13 +124,45 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         return {name: round(value, 5) for name, value in found.items() if value is not None}
 
     summary = train(
-        build_model(config, seed=recipe.seed), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"],
+        spread(run, stage, config, objective, phases, settings, None), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"] * World.present().size,
         bytes_per_token=data.split("train").bytes_per_token, evaluate=look,
     )  # fmt: skip
     counts = asdict(summary)
     del counts["checkpoint"], counts["seconds"]
     stage.finish({**counts, "training_seconds": summary.seconds})
     return stage
+
+
+def spread(
+    run: Run, stage: Stage, config: ModelConfig, objective: Objective, phases: list[BatchPhase], settings: Settings, model: Model | None,
+) -> Model | Sharded:  # fmt: skip
+    """The model as this run's processes hold it: whole, or laid out as `parallel` says; `model`: what to start from, else new."""
+    world, wish = World.present().size, run.recipe.parallel
+    plan = layout(wish, config, phases, world, begun=checkpoint.newest(stage.work) is not None)
+    if not plan.cut:
+        return build_model(config, seed=run.recipe.seed) if model is None else model
+    from groundup.training.sharded import Sharded  # torch.distributed takes long to import
+
+    if model is None:
+        with torch.device("meta"):
+            weights = initial_values(build_model(config), config, run.recipe.seed)
+    else:
+        weights = ((name, parameter.detach()) for name, parameter in model.named_parameters())
+    return Sharded(
+        config, objective, plan, weights, settings.optimizer, stage.work, precision=settings.precision, asynchronous=wish.asynchronous,
+        device=device(),
+    )  # fmt: skip
+
+
+def measured_together(run: Run, model: Sharded, held_out: TokenSplit, settled: dict[str, Any]) -> dict[str, Any]:
+    """Held-out bits per byte by the run's own objective, measured by all processes."""
+    training = run.recipe.training
+    phase = BatchPhase(1, model.config.context, settled["micro_batch"])
+    source = batches_of(model.config, training, batches(run, held_out, [phase], mixed=False))
+    steps = max(1, settled["evaluation_tokens"] // phase.tokens)
+    found = model.measure(source, steps, run.recipe.seed)
+    nats = found.sums.get("cross_entropy", found.sums["loss"])
+    return {"objective_bits_per_byte": round(nats / math.log(2) / held_out.bytes_per_token / found.sums["weight"], 5)}
 
 
 def plain(settled: dict[str, Any]) -> bool:

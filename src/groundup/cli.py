@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -18,11 +20,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from groundup import progress
 from groundup import recipe as recipes
 from groundup.errors import GroundupError, RequestError, Stopped
 from groundup.progress import say
 from groundup.recipe import Recipe
-from groundup.run import Run
+from groundup.run import NotReadyError, Run
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -71,13 +74,36 @@ def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path
     """Build a recipe up to a stage and print the figures."""
     chosen = read_recipe(recipe, overrides, name)
     from groundup.build import build, summary
+    from groundup.training import processes
+    from groundup.training.layout import check_processes
 
+    check_processes(chosen.parallel, processes.started())
+    processes.join(chosen.parallel.timeout_seconds)
+    if processes.follows():
+        follow(Run.follow(runs / chosen.name, chosen), stage)
+        return
     run = Run.open(runs / chosen.name, chosen)
     try:
         figures = logged(run, lambda: build(run, until=stage))
     finally:
         run.close()
+        processes.leave()
     print(json.dumps(figures, ensure_ascii=False) if as_json else summary(run, figures))
+
+
+def follow(run: Run, stage: str) -> None:
+    """Build as a further process of several: wait for what the first one makes alone, and compute with it."""
+    from groundup.build import build
+    from groundup.training import processes
+
+    while True:
+        try:
+            build(run, until=stage)
+        except NotReadyError:
+            time.sleep(0.2)
+        else:
+            break
+    processes.leave()
 
 
 def logged(run: Run, work: Any) -> Any:
@@ -316,7 +342,7 @@ def main() -> None:
     except typer.Exit as done:
         code = done.exit_code
     except GroundupError as error:
-        say(f"error: {error}")
+        say(f"error: {error}" if not progress.quiet else f"process {os.environ.get('RANK')}: {error}", always=True)
         code = error.exit_code
     except typer.Abort:
         code = 1

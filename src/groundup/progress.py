@@ -17,8 +17,14 @@ console = Console(stderr=True, highlight=False)
 PLAIN_SECONDS = 15.0  # between two plain lines when stderr is not a terminal
 
 
-def say(message: str) -> None:
-    """One plain line on stderr."""
+quiet = False
+"""Whether this process keeps still: of several that work together one speaks."""
+
+
+def say(message: str, *, always: bool = False) -> None:
+    """One plain line on stderr; `always`: even where another process speaks for all."""
+    if quiet and not always:
+        return
     if console.is_terminal:
         console.print(message, markup=False)
     else:

@@ -40,6 +40,12 @@ def digest(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """A digest of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def digest_folder(folder: Path) -> str:
     """A digest of the names and contents of all files under a folder, the stage's own two left out."""
     total = hashlib.blake2b(digest_size=16)
@@ -92,6 +98,10 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+class NotReadyError(Exception):
+    """A process that only follows has come to a stage that the first process has not finished."""
+
+
 class Stage:
     """One step of a build. Write into `work`, then call `finish`; `done` says that nothing is left to do."""
 
@@ -102,6 +112,8 @@ class Stage:
         self._keep, self._folder = keep, folder
         self._start = time.monotonic()
         self.manifest = self._finished(self.final)
+        if run.follows:
+            return
         if self.manifest is None and (manifest := self._finished(self.work)) is not None:
             self._move_into_place()  # cut off between its manifest and its renaming
             self.manifest = manifest
@@ -124,8 +136,14 @@ class Stage:
 
         `counts` are the stage's figures (snake_case keys with units); `seconds_before` is what earlier, cut-off
         tries spent, where the stage knows it. `content` is the digest to use where equal content can stand in unequal
-        files (a crawl's archive holds the hour of each fetch); else it is that of the files.
+        files (a crawl's archive holds the hour of each fetch); else it is that of the files. A process that follows waits
+        until the first one has done this.
         """
+        while self.run.follows and self.manifest is None:
+            time.sleep(0.05)
+            self.manifest = self._finished(self.final)
+        if self.run.follows:
+            return
         self.manifest = {
             "format": FORMAT,
             "stage": self.name,
@@ -140,6 +158,11 @@ class Stage:
         write_json(self.work / "manifest.json", self.manifest)
         self._move_into_place()
         self.run.log("stage", stage=self.name, seconds=self.manifest["seconds"], **dict(counts))
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file of the stage."""
+        if not self.run.follows:
+            write_atomic(self.work / name, text)
 
     # What the key was made of, written into the manifest for a reader.
     _depends: Mapping[str, Any]
@@ -188,10 +211,11 @@ class Stage:
 
 
 class Run:
-    """An open run folder. `Run.open` takes the lock for a build; `Run.read` looks without one."""
+    """An open run folder. `Run.open` takes the lock for a build; `Run.read` looks without one; `Run.follow` is for the further
+    processes of a build by several: they compute with the first one, which alone writes."""
 
-    def __init__(self, path: Path, recipe: Recipe, lock: IO[str] | None) -> None:
-        self.path, self.recipe, self._lock = path, recipe, lock
+    def __init__(self, path: Path, recipe: Recipe, lock: IO[str] | None, *, follows: bool = False) -> None:
+        self.path, self.recipe, self._lock, self.follows = path, recipe, lock, follows
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe) -> Run:
@@ -223,6 +247,11 @@ class Run:
             raise RequestError("no run here", where=str(path), do="Build one first, or name its folder.")
         return cls(path, recipes.load(path / "recipe.yaml"), None)
 
+    @classmethod
+    def follow(cls, path: Path, recipe: Recipe) -> Run:
+        """A run folder that the first process of this build writes."""
+        return cls(path, recipe, None, follows=True)
+
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:
@@ -235,10 +264,13 @@ class Run:
         """Open a stage whose output is `folder` (relative to the run).
 
         `depends`: the part of the recipe it depends on; `inputs`: content digests of what it reads; `keep`: its output
-        took long to make, so a changed recipe sets it aside instead of deleting it.
+        took long to make, so a changed recipe sets it aside instead of deleting it; it is what several processes make
+        together. Raises NotReadyError in a process that follows, where another stage is not finished.
         """
         stage = Stage(self, name, folder, digest(FORMAT, name, depends, inputs), keep=keep)
         stage._depends, stage._inputs = depends, inputs
+        if self.follows and not keep and not stage.done:
+            raise NotReadyError(name)
         return stage
 
     def manifest(self, folder: str) -> dict[str, Any] | None:
@@ -248,6 +280,8 @@ class Run:
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to log.jsonl."""
+        if self.follows:
+            return
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False, default=str)
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -30,7 +30,7 @@ from groundup.errors import GroundupError, RequestError
 from groundup.models.decoder import Decoder
 from groundup.progress import say
 from groundup.recipe import Dialogue
-from groundup.run import Run, Stage, digest, read_json, write_atomic
+from groundup.run import Run, Stage, digest, read_json
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
 from groundup.training.objectives import NextToken, next_token
@@ -65,10 +65,10 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
     if stage.done:
         return stage
     pairs, held_out = gather(recipe.dialogue.pairs, collected, cleaned)
-    write_atomic(stage.work / "pairs.jsonl", "".join(conversations.to_json(pair) + "\n" for pair in pairs))
+    stage.write("pairs.jsonl", "".join(conversations.to_json(pair) + "\n" for pair in pairs))
     lines = (json.dumps({"signature": e.signature, "description": e.description}, ensure_ascii=False) for e in held_out)
-    write_atomic(stage.work / "held_out.jsonl", "".join(line + "\n" for line in lines))
-    write_atomic(stage.work / "chat_template.jinja", CHAT_TEMPLATE + "\n")
+    stage.write("held_out.jsonl", "".join(line + "\n" for line in lines))
+    stage.write("chat_template.jinja", CHAT_TEMPLATE + "\n")
     words = Tokenizer.load(tokenizer.final)
     planned = read_json(plan.final / "plan.json")
     path = checkpoint.newest(base.final)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
 from groundup.models.parts.attention import Cache, document_mask
-from groundup.models.parts.block import Block
+from groundup.models.parts.block import Absent, Block
 from groundup.models.parts.embedding import NgramEmbedding
 from groundup.models.parts.moe import MixtureOfExperts
 from groundup.models.parts.norm import norm, rms_norm
@@ -99,13 +99,15 @@ class Decoder(nn.Module):
         return self.stack(self.embed(tokens_BT, positions_BT, cache), tokens_BT, rotary, mask, cache, bias, segments_BT)
 
     def stack(
-        self, first_BTD: Tensor, tokens_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None,
-        bias: Tensor | None = None, segments_BT: Tensor | None = None,
+        self, x_BTD: Tensor, tokens_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None,
+        bias: Tensor | None = None, segments_BT: Tensor | None = None, first_BTD: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """All layers and the last norm: the part worth compiling (look-ups and the head have their own kernels)."""
-        x_BTD = first_BTD
+        """All layers and the last norm: the part worth compiling (look-ups and the head have their own kernels).
+
+        `first_BTD`: the embedding, where the stream is no longer that."""
+        first_BTD = x_BTD if first_BTD is None else first_BTD
         for layer, block in enumerate(self.blocks):
-            if self.shortcut is not None:
+            if self.shortcut is not None and not isinstance(block, Absent):
                 x_BTD = self.shortcut(layer, x_BTD, first_BTD)
             value_BTE = self.value_embeddings[str(layer)](tokens_BT) if str(layer) in self.value_embeddings else None
             x_BTD = block(x_BTD, rotary, mask, cache, value_BTE, bias, segments_BT)
@@ -127,7 +129,7 @@ class Decoder(nn.Module):
 
     def router_losses(self) -> tuple[Tensor, Tensor]:
         """(balance, z) of the last forward pass, summed over the layers with experts; see parts/moe.py."""
-        layers = [block.feedforward for block in self.blocks if isinstance(block.feedforward, MixtureOfExperts)]
+        layers = [module for module in self.blocks.modules() if isinstance(module, MixtureOfExperts)]
         balance, z = zip(*(one.losses() for one in layers), strict=True)
         return torch.stack(balance).sum(), torch.stack(z).sum()
 

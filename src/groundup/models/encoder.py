@@ -47,27 +47,41 @@ class Encoder(nn.Module):
         self.pooler = nn.Linear(D, D)
         self.next_sentence = nn.Linear(D, 2)
 
-    def hidden(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, types_BT: Tensor | None = None) -> Tensor:
-        """The last layer's output, (B, T, D). `types_BT`: which sentence a token belongs to; all of the first when not given."""
+    def embed(self, tokens_BT: Tensor, positions_BT: Tensor, types_BT: Tensor | None = None) -> Tensor:
+        """What the first layer sees, (B, T, D)."""
         x_BTD = self.embedding(tokens_BT)
         if self.types is not None:
             x_BTD = x_BTD + (self.types.weight[0] if types_BT is None else self.types(types_BT))
         if self.places is not None:
             x_BTD = x_BTD + self.places(positions_BT)
-        x_BTD = self.dropout(self.embedding_norm(x_BTD))
+        y_BTD: Tensor = self.dropout(self.embedding_norm(x_BTD))
+        return y_BTD
+
+    def hidden(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, types_BT: Tensor | None = None) -> Tensor:
+        """The last layer's output, (B, T, D). `types_BT`: which sentence a token belongs to; all of the first when not given."""
         T = tokens_BT.shape[1]
         mask = None if segments_BT is None else document_mask(segments_BT, causal=False)
         rotary = None if self.rotary is None else self.rotary(positions_BT)
         bias = None if self.distance is None else self.distance(T, T)
+        return self.stack(self.embed(tokens_BT, positions_BT, types_BT), rotary, mask, bias, segments_BT)
+
+    def stack(
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, bias: Tensor | None, segments_BT: Tensor | None
+    ) -> Tensor:
+        """All layers and the last norm."""
         for block in self.blocks:
             x_BTD = block(x_BTD, rotary, mask, None, None, bias, segments_BT)
         normalised_BTD: Tensor = self.norm(x_BTD)
         return normalised_BTD
 
+    def shaped(self, x_BTD: Tensor) -> Tensor:
+        """What the head's matrix reads, (..., D)."""
+        shaped_BTD: Tensor = self.transform_norm(F.gelu(self.transform(x_BTD)))
+        return shaped_BTD
+
     def logits(self, x_BTD: Tensor) -> Tensor:
         """Scores of what stands at each place, (B, T, V), float32."""
-        shaped = self.transform_norm(F.gelu(self.transform(x_BTD)))
-        return F.linear(shaped, self.embedding.weight, self.head_bias).float()
+        return F.linear(self.shaped(x_BTD), self.embedding.weight, self.head_bias).float()
 
     def follows(self, first_PD: Tensor) -> Tensor:
         """Scores (P, 2) of "the second sentence follows the first" and "it does not", from the pairs' first tokens."""

@@ -26,9 +26,11 @@ from groundup.recipe import Model, Phase, Recipe, Training
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.loader import BatchPhase
 from groundup.tokens.vocabulary import Shape
+from groundup.training.layout import layout
 from groundup.training.memory import keep_freed_memory
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.precision import Precision, autocast, compilable, compiled
+from groundup.training.processes import started
 from groundup.training.task import measured_objective, random_batch, task_of
 
 # (layers, width, heads): depth grows with width; heads of 32 in the smallest, of 64 from width 192 on
@@ -100,7 +102,7 @@ def plan(run: Run, tokenizer: Stage, tokens: Stage) -> Stage:
         return stage
     shards = read_json(tokens.final / "shards.json")
     say("plan:")
-    result = derive(recipe, vocabulary=shards["vocabulary"], train_tokens=shards["train"]["tokens"], machine=hardware.measure())
+    result = derive(recipe, vocabulary=shards["vocabulary"], train_tokens=shards["train"]["tokens"], machine=hardware.measure(), processes=started())
     result["reasons"] += _passes(recipe, shards["train"]["sources"], result["tokens"])
     write_json(stage.work / "plan.json", result)
     stage.finish({"parameters": result["parameters"], "steps": result["steps"]})
@@ -119,8 +121,9 @@ def _passes(recipe: Recipe, sources: dict[str, dict[str, int]], tokens: int) -> 
     return notes.reasons
 
 
-def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[str, Any]) -> dict[str, Any]:
-    """What plan.json holds, from the recipe, the counted tokens and the measured machine."""
+def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[str, Any], processes: int = 1) -> dict[str, Any]:
+    """What plan.json holds, from the recipe, the counted tokens and the measured machine. Raises RequestError where the model and
+    the batch cannot be laid out over so many processes as the recipe says."""
     training, notes = recipe.training, Derivation()
     precision = _precision(recipe, machine, notes)
     peak = 1e9 * machine["bf16_gflops" if precision == "bf16" else "fp32_gflops"]
@@ -137,7 +140,9 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
             f"a model of the {config.family} family ({config.kind}) holds no conversation", where="dialogue", do="Leave the dialogue section out."
         )
     optimizer = _optimizer(training, config, notes)
-    shapes = _batches(recipe, config, train_tokens, precision, notes)
+    if processes > 1 and training.steps is None:
+        raise RequestError("a run on several processes has no measured speed to plan minutes by", where="training.minutes", do="Set training.steps.")
+    shapes = _batches(recipe, config, train_tokens, precision, notes, processes)
     mean_tokens = 1 / sum(share / (rows * parts * context) for share, context, rows, parts in shapes)
     estimate = budget_seconds or (training.steps or 0) * mean_tokens * training_flops_per_token(config) / (SUSTAINED_SHARE * peak)
     compiles = training.compile
@@ -177,6 +182,7 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     ]
     if training.steps is not None and len(phases) == 1:
         phases = [BatchPhase(training.steps, *shapes[0][1:])]
+    layout(recipe.parallel, config, phases, processes)
     steps = sum(phase.steps for phase in phases)
     tokens = sum(phase.steps * phase.tokens for phase in phases)
     if training.steps is None:
@@ -285,7 +291,7 @@ def _default_batch(config: ModelConfig) -> int:
 
 
 def _batches(
-    recipe: Recipe, config: ModelConfig, train_tokens: int, precision: Precision, notes: Derivation
+    recipe: Recipe, config: ModelConfig, train_tokens: int, precision: Precision, notes: Derivation, processes: int = 1
 ) -> list[tuple[float, int, int, int]]:
     """(share of the tokens, context, rows a forward pass, micro-batches) of each phase.
 
@@ -319,7 +325,11 @@ def _batches(
             micro = training.micro_batch
         else:
             limit = max(1, fits * config.context // context) if fits else max(1, 16_384 // context)
-            micro = max((row for row in range(1, rows + 1) if rows % row == 0 and row % least == 0 and row <= limit), default=least)
+            fitting = [row for row in range(1, rows + 1) if rows % row == 0 and row % least == 0 and row <= limit] or [least]
+            # each process wants as many micro-batches, a pipeline some to be filled with
+            wide, deep = processes // (recipe.parallel.tp * recipe.parallel.pp), 2 * recipe.parallel.pp if recipe.parallel.pp > 1 else 1
+            shared = [row for row in fitting if rows // row % (wide * deep) == 0] or [row for row in fitting if rows // row % wide == 0]
+            micro = max(shared or fitting)
         if rows % micro or micro % least:
             raise RequestError(
                 f"{rows} rows a step do not divide into micro-batches of {micro}", where="training.micro_batch",

@@ -12,6 +12,7 @@ defaults stand beside them. Any value can be overridden on the command line as `
 
 from groundup.recipe.assistant import Dialogue, Evaluation
 from groundup.recipe.model import Dropout, Model
+from groundup.recipe.parallel import Parallel
 from groundup.recipe.prepare import Clean, Duplicates, HeldOut, Tokens
 from groundup.recipe.reading import dump, load, parse, shipped
 from groundup.recipe.sources import CrawlSource, FilesSource, PythonDocsSource, Source, TokenFilesSource
@@ -29,6 +30,7 @@ __all__ = [
     "FilesSource",
     "HeldOut",
     "Model",
+    "Parallel",
     "Phase",
     "PythonDocsSource",
     "Recipe",

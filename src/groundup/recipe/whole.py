@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from groundup.recipe.assistant import Dialogue, Evaluation
 from groundup.recipe.model import Model
+from groundup.recipe.parallel import Parallel
 from groundup.recipe.prepare import Clean, Tokens
 from groundup.recipe.sources import Source
 from groundup.recipe.strict import Strict
@@ -27,6 +28,7 @@ class Recipe(Strict):
     tokens: Tokens = Tokens()
     model: Model = Model()
     training: Training = Training()
+    parallel: Parallel = Parallel()
     dialogue: Dialogue | None = None
     evaluation: Evaluation = Evaluation()
 

@@ -13,7 +13,6 @@ keep: the trainer seeds every step by its number.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -29,7 +28,7 @@ from groundup.errors import GroundupError
 from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
 from groundup.progress import say
-from groundup.run import read_json, sync_folder, write_atomic, write_json
+from groundup.run import digest_file, read_json, sync_folder, write_atomic, write_json
 from groundup.training.optimizers import Optimizers
 
 FILES = ("model.safetensors", "optimizer.safetensors", "config.json")
@@ -53,7 +52,7 @@ def save(
         _save_tensors(average, work / AVERAGE)
     write_atomic(work / "config.json", config.model_dump_json(indent=1) + "\n")
     names = [*FILES, *([AVERAGE] if average else [])]
-    write_json(work / "state.json", {**state, "step": step, "files": {name: _digest(work / name) for name in names}})
+    write_json(work / "state.json", {**state, "step": step, "files": {name: digest_file(work / name) for name in names}})
     sync_folder(work)
     if final.exists():
         shutil.rmtree(final)
@@ -83,10 +82,10 @@ def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:
         expected = read_json(path / "state.json")["files"]
-        if missing := set(FILES) - set(expected):
+        if missing := (set() if is_sharded(path) else set(FILES)) - set(expected):
             return f"no digest of {', '.join(sorted(missing))}"
         for name, known in expected.items():
-            if _digest(path / name) != known:
+            if digest_file(path / name) != known:
                 return f"{name} does not match its digest"
     except (OSError, GroundupError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
@@ -122,7 +121,7 @@ def check_tokenizer(path: Path, tokenizer_digest: str | None) -> None:
 
 def load_parameters(path: Path, model: nn.Module) -> None:
     """Fill a model's parameters (and buffers that are kept) from a checkpoint."""
-    tensors, own = _load_tensors(path / "model.safetensors"), model.state_dict()
+    tensors, own = _tensors(path, "model"), model.state_dict()
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in tensors.items()}:
         raise GroundupError("the weights do not fit the model", where=str(path), do="config.json belongs to other weights.")
     model.load_state_dict(tensors)
@@ -130,7 +129,7 @@ def load_parameters(path: Path, model: nn.Module) -> None:
 
 def load_average(path: Path) -> dict[str, Tensor]:
     """The averaged weights of a checkpoint by name; empty where none are kept."""
-    return _load_tensors(path / AVERAGE) if (path / AVERAGE).exists() else {}
+    return _tensors(path, "average") if is_sharded(path) or (path / AVERAGE).exists() else {}
 
 
 def use(weights: dict[str, Tensor], model: nn.Module) -> None:
@@ -143,7 +142,7 @@ def use(weights: dict[str, Tensor], model: nn.Module) -> None:
 
 def load_optimizer(path: Path, model: nn.Module, optimizer: Optimizers) -> None:
     """Fill an optimizer's state from a checkpoint."""
-    tensors = _load_tensors(path / "optimizer.safetensors")
+    tensors = _tensors(path, "optimizer")
     states: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, kind = key.rpartition(":")
@@ -165,13 +164,22 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def is_sharded(path: Path) -> bool:
+    """Whether several processes wrote a checkpoint, each its part (`sharded_checkpoint.py`)."""
+    return (path / "shards").is_dir()
+
+
+def _tensors(path: Path, kind: str) -> dict[str, Tensor]:
+    """The tensors of one kind of a checkpoint, whoever wrote it."""
+    if is_sharded(path):
+        from groundup.training.sharded_checkpoint import whole  # torch.distributed takes long to import
+
+        return whole(path, kind)
+    return _load_tensors(path / f"{kind}.safetensors")
+
+
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise GroundupError(f"cannot be read: {error}", where=str(path), do="Remove this checkpoint; the one before it is used.") from None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

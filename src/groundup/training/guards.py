@@ -36,6 +36,17 @@ def check_weights(weight_sum: float, step: int) -> None:
         )
 
 
+def check_processes(bad: dict[int, int], step: int, processes: int) -> None:
+    """A number that is none on one of several processes is a broken machine or broken data: all stop, and it is named."""
+    if processes == 1 or not bad:
+        return
+    named = ", ".join(f"process {rank} in its micro-batch {micro}" for rank, micro in sorted(bad.items()))
+    raise GroundupError(
+        f"a loss that is no number: {named}", where=f"step {step}",
+        do="The last good checkpoint is kept. Look at that machine and at that batch (groundup tokens show --batch).",
+    )
+
+
 class SpikeGuard:
     """Judges each step before its update.
 

@@ -6,9 +6,9 @@ torch's own fused kernels where it has them; Lion and Muon are here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -65,19 +65,36 @@ class Optimizers:
                 part.state[parameter] = dict(state)
 
 
-def optimizers(model: nn.Module, settings: OptimizerSettings) -> Optimizers:
-    """The optimizer of a model.
+class Part(Protocol):
+    """A parameter spread over processes: what this one holds of it."""
+
+    @property
+    def local(self) -> nn.Parameter:
+        """The local part, which the optimizer works on."""
+        ...
+
+    def whole(self, local: Tensor) -> Tensor:
+        """A whole tensor from everyone's parts."""
+        ...
+
+    def own(self, whole: Tensor) -> Tensor:
+        """The local part of a whole tensor."""
+        ...
+
+
+def optimizers(model: nn.Module | Sequence[nn.Module], settings: OptimizerSettings, parts: Mapping[nn.Parameter, Part] | None = None) -> Optimizers:
+    """The optimizer of a model, or of its stages; `parts`: by parameter, where parameters are spread over processes.
 
     Weight decay, decoupled from the loss (Loshchilov & Hutter 2019), falls on matrices and embeddings and leaves
     scales and other vectors alone (GPT-3, LLaMA practice); Adam and SGD decay nothing by themselves: for them set l2.
     Embeddings with sparse gradients get row-wise Adagrad: rows seldom seen keep a large step, and a step costs what it
     touches.
     """
-    sorted_ = _sort(model)
+    sorted_ = _sort([model] if isinstance(model, nn.Module) else model, parts or {})
     hidden, matrices = [weight for weight, _ in sorted_.blocks], sorted_.others
     muon: list[torch.optim.Optimizer] = []
     if settings.name == "muon":
-        muon = [Muon(sorted_.blocks, settings.matrix_learning_rate, settings.momentum, settings.weight_decay)] if sorted_.blocks else []
+        muon = [Muon(sorted_.blocks, settings.matrix_learning_rate, settings.momentum, settings.weight_decay, sorted_.parts)] if sorted_.blocks else []
         hidden = []
     decay = settings.weight_decay if settings.name not in ("adam", "sgd") else 0.0
     groups = [
@@ -114,22 +131,29 @@ class _Sorted:
     others: list[nn.Parameter]
     """The head and small gates."""
     vectors: list[nn.Parameter]
+    parts: dict[nn.Parameter, Part]
+    """By local part, where parameters are spread over processes."""
 
 
-def _sort(model: nn.Module) -> _Sorted:
-    found = _Sorted([], [], [], [], [])
-    own = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for name, module in model.named_modules():
-        weight = own.get(f"{name}.weight")
-        if weight is None:
-            continue
-        if isinstance(module, nn.Embedding):
-            (found.sparse if module.sparse else found.tables).append(own.pop(f"{name}.weight"))
-        elif isinstance(module, nn.Linear) and ".blocks." in f".{name}" and min(weight.shape) > GATE:
-            sizes = module.sizes if isinstance(module, Stacked) else (module.out_features,)
-            found.blocks.append((own.pop(f"{name}.weight"), sizes))
-    found.others = [parameter for parameter in own.values() if parameter.ndim >= 2]
-    found.vectors = [parameter for parameter in own.values() if parameter.ndim < 2]
+def _sort(models: Sequence[nn.Module], parts: Mapping[nn.Parameter, Part]) -> _Sorted:
+    found = _Sorted([], [], [], [], [], {part.local: part for part in parts.values()})
+
+    def local(parameter: nn.Parameter) -> nn.Parameter:
+        return parts[parameter].local if parameter in parts else parameter
+
+    for model in models:
+        own = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        for name, module in model.named_modules():
+            weight = own.get(f"{name}.weight")
+            if weight is None:
+                continue
+            if isinstance(module, nn.Embedding):
+                (found.sparse if module.sparse else found.tables).append(local(own.pop(f"{name}.weight")))
+            elif isinstance(module, nn.Linear) and ".blocks." in f".{name}" and min(getattr(module, "beside", len(weight)), weight.shape[1]) > GATE:
+                sizes = module.sizes if isinstance(module, Stacked) else (module.out_features,)
+                found.blocks.append((local(own.pop(f"{name}.weight")), sizes))
+        found.others += [local(parameter) for parameter in own.values() if parameter.ndim >= 2]
+        found.vectors += [local(parameter) for parameter in own.values() if parameter.ndim < 2]
     return found
 
 
@@ -216,12 +240,13 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self, matrices: list[tuple[nn.Parameter, tuple[int, ...]]], lr: float = 0.02, momentum: float = 0.95,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.0, parts: Mapping[nn.Parameter, Part] | None = None,
     ) -> None:  # fmt: skip
-        """`matrices`: each parameter with the row counts of the matrices stacked in it."""
+        """`matrices`: each parameter with the row counts of the matrices stacked in it; `parts`: of those spread over processes, whose
+        momentum is gathered and orthogonalised by each (they hold one matrix each)."""
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__([weight for weight, _ in matrices], defaults)
-        self._sizes = dict(matrices)
+        self._sizes, self._parts = dict(matrices), parts or {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -234,15 +259,21 @@ class Muon(torch.optim.Optimizer):
             moments = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
             torch._foreach_lerp_(moments, gradients, 1 - group["momentum"])
             ahead = torch._foreach_lerp(gradients, moments, group["momentum"])
-            shapes: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+            shapes: dict[tuple[int, ...], list[tuple[Tensor, Tensor, Part | None]]] = {}
             for weight, update in zip(weights, ahead, strict=True):
+                if (spread := self._parts.get(weight)) is not None:
+                    whole = spread.whole(update)
+                    shapes.setdefault(tuple(whole.shape), []).append((weight, whole, spread))
+                    continue
                 sizes = self._sizes[weight]
                 for part, piece in zip(torch.split(weight, list(sizes)), torch.split(update, list(sizes)), strict=True):
-                    shapes.setdefault(tuple(part.shape), []).append((part, piece))
-            for (rows, columns), pairs in shapes.items():
+                    shapes.setdefault(tuple(part.shape), []).append((part, piece, None))
+            for (rows, columns), found in shapes.items():
                 rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
-                updates_NRC = orthogonalise(torch.stack([piece for _, piece in pairs]))
-                for (part, _), update_RC in zip(pairs, updates_NRC, strict=True):
+                updates_NRC = orthogonalise(torch.stack([piece for _, piece, _ in found]))
+                for (part, _, spread), update_RC in zip(found, updates_NRC, strict=True):
+                    if spread is not None:
+                        update_RC = spread.own(update_RC)
                     if group["weight_decay"]:
                         part.mul_(1 - group["lr"] * group["weight_decay"] * (update_RC * part > 0))
                     part.sub_(update_RC, alpha=rate)

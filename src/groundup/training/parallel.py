@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,20 @@ class World:
         gathered: list[set[str]] = [set() for _ in range(self.size)]
         dist.all_gather_object(gathered, names)
         return sorted(set().union(*gathered))
+
+    def gather(self, row: list[float]) -> Tensor:
+        """All processes' rows of numbers, (processes, numbers), float64."""
+        rows = torch.empty(self.size, len(row), dtype=torch.float64)
+        dist.all_gather_into_tensor(rows, torch.tensor([row], dtype=torch.float64))
+        return rows
+
+    def agree(self, value: T) -> T:
+        """The first process's value, on all."""
+        if self.size == 1:
+            return value
+        told = [value]
+        dist.broadcast_object_list(told, src=0)
+        return told[0]
 
     def wait(self) -> None:
         """Until all processes are here."""

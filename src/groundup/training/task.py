@@ -59,11 +59,11 @@ def objective_of(config: ModelConfig, training: Training, words: Tokenizer) -> O
         case "next-token":
             return NextToken(smoothing, z, training.router_balance, training.router_z)
         case "prefix":
-            return Prefix(NextToken(smoothing, z, training.router_balance, training.router_z))
+            return Prefix(smoothing, z, training.router_balance, training.router_z)
         case "masked" | "masked-and-next-sentence":
             ordinary = torch.tensor([bool(spelled) for spelled in words.token_bytes])
-            masked = Masked(words.special["<|mask|>"], ordinary, begins_word=begins_word(words) if training.whole_words else None)
-            return masked if task == "masked" else MaskedAndNext(masked)
+            kind = Masked if task == "masked" else MaskedAndNext
+            return kind(words.special["<|mask|>"], ordinary, begins_word=begins_word(words) if training.whole_words else None)
         case "span-corruption" | "continuation":
             return SequenceToSequence(smoothing, z)
         case "permutation":

@@ -29,11 +29,11 @@ from groundup.recipe import Training
 from groundup.run import Stage, remove_folder
 from groundup.tokens.loader import Ahead, Batches
 from groundup.training import checkpoint, guards
+from groundup.training.engine import Engine, Found, Whole
 from groundup.training.memory import keep_freed_memory
 from groundup.training.objectives import Objective
-from groundup.training.optimizers import OptimizerSettings, optimizers
-from groundup.training.parallel import World
-from groundup.training.precision import Precision, autocast, compiled
+from groundup.training.optimizers import OptimizerSettings
+from groundup.training.precision import Precision, compiled
 from groundup.training.progress import Log, Watch
 from groundup.training.schedules import Schedule
 
@@ -109,7 +109,7 @@ Evaluate = Callable[[Any, int], dict[str, Any]]
 
 
 def train(
-    model: Model,
+    model: Model | Engine,
     objective: Objective,
     batches: Batches,
     settings: Settings,
@@ -129,18 +129,19 @@ def train(
     step's checkpoint is safe, the first of them watched by early stopping (smaller is better); `fresh`: the model knows
     nothing yet, so its first loss must be near ln(vocabulary).
 
-    In several processes (torch.distributed initialised) they share the micro-batches; the first one writes and logs.
-    Raises Stopped after SIGTERM or Ctrl-C, everything saved; GroundupError from the guards.
+    `model` on its own is the whole of it: in several processes (torch.distributed initialised) they share the micro-batches.
+    An engine may have it in parts (`sharded.py`). The first process logs. Raises Stopped after SIGTERM or Ctrl-C,
+    everything saved; GroundupError from the guards.
     """
-    return _Run(model, objective, batches, settings, stage, title, tokenizer, peak_flops, bytes_per_token, evaluate, fresh).run()
+    engine = Whole(model, objective, settings.optimizer, settings.precision, stage.work) if isinstance(model, Model) else model
+    return _Run(engine, batches, settings, stage, title, tokenizer, peak_flops, bytes_per_token, evaluate, fresh).run()
 
 
 @dataclass
 class _Run:
     """The state of one training run."""
 
-    model: Model
-    objective: Objective
+    engine: Engine
     batches: Batches
     settings: Settings
     stage: Stage
@@ -151,28 +152,26 @@ class _Run:
     evaluate: Evaluate | None
     fresh: bool
     metric_names: list[str] | None = None
-    average: dict[str, Tensor] = field(default_factory=dict)
-    """The running average of the weights, where settings.ema is on."""
+    average: list[Tensor] = field(default_factory=list)
+    """The running average of the parameters, where settings.ema is on."""
 
     def __post_init__(self) -> None:
         keep_freed_memory()
         settings = self.settings
-        self.world = World.present()
+        self.world, self.parameters = self.engine.world, self.engine.parameters
         self.guard = guards.SpikeGuard(settings.spike_sigmas)
-        self.optimizer = optimizers(self.model, settings.optimizer)
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.matrices = [parameter for parameter in self.parameters if parameter.ndim >= 2]
         self.milestone = math.ceil(settings.steps / 10)
         self.between_looks = math.ceil(settings.steps / settings.evaluations) if settings.evaluations and self.evaluate else 0
         self.between_logs = math.ceil(settings.steps / 1000)
-        self.flops_per_token = training_flops_per_token(self.model.config)
+        self.flops_per_token = training_flops_per_token(self.engine.config)
         self.step_tokens = 0
         self.start = self._restore()
         self.best, self.best_step, self.worse = self._best_so_far()
         if settings.ema and not self.average:
-            self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
-        if settings.compile:
-            compiled(self.model)
+            self.average = [parameter.detach().clone() for parameter in self.parameters]
+        if settings.compile and isinstance(self.engine, Whole):
+            compiled(self.engine.model)
 
     def run(self) -> Summary:
         """From the newest checkpoint to the end."""
@@ -184,7 +183,7 @@ class _Run:
         looked = {event["step"] for event in self.stage.run.events("evaluation", self.stage.key)}
         if self.between_looks and start and start % self.between_looks == 0 and start not in looked:
             self._look(start, log, watch)  # cut off between a checkpoint and its evaluation
-        self.model.train()
+        self.engine.mode(training=True)
         loss, done_tokens, counted = math.nan, 0, 0.0
         last_save, save_cost = time.monotonic(), SAVE_SECONDS_PER_BYTE * sum(p.numel() * p.element_size() for p in self.parameters)
         ahead = Ahead(self.batches, settings.loader_threads, self.world.share) if settings.loader_threads else None
@@ -197,10 +196,9 @@ class _Run:
                         break
                     began = time.monotonic()
                     share = settings.schedule(settings.progress(step), settings.progress(step + 1))
-                    torch.manual_seed((settings.seed * 1_000_003 + step) * self.world.size + self.world.rank)
                     loss, figures, skipped, stopping = self._step(step, share, stop)
-                    if step == 0 and self.fresh and self.model.config.family not in guards.SELF_CONFIDENT:
-                        guards.check_first_loss(figures.get("cross_entropy", loss), self.model.config.vocabulary)
+                    if step == 0 and self.fresh and self.engine.config.family not in guards.SELF_CONFIDENT:
+                        guards.check_first_loss(figures.get("cross_entropy", loss), self.engine.config.vocabulary)
                     elapsed = time.monotonic() - began
                     seconds += elapsed
                     tokens = self.step_tokens = figures["tokens"]
@@ -217,6 +215,7 @@ class _Run:
                             tokens_per_second=round(tokens / elapsed, 1), seconds=round(seconds, 3), **figures,
                         )  # fmt: skip
                     finished = step + 1
+                    self.engine.settle()
                     self._show(watch, finished, loss, learning_rate, rate)
                     due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
                     looks = self.between_looks and (finished % self.between_looks == 0 or finished == settings.steps)
@@ -225,7 +224,7 @@ class _Run:
                     worth = save_cost < CHEAP_SECONDS or finished > settings.steps - self.milestone * settings.keep_checkpoints
                     if must or (((finished % self.milestone == 0 and worth) or due or looks) and not self.guard.climbing):
                         before = time.monotonic()
-                        self._save(finished)
+                        self._save(finished, wait=bool(must or looks))
                         last_save, save_cost = time.monotonic(), time.monotonic() - before
                     if looks:
                         self._look(finished, log, watch)
@@ -240,65 +239,48 @@ class _Run:
     def _step(self, step: int, share: float, stop: threading.Event) -> tuple[float, dict[str, Any], str | None, bool]:
         """One optimizer step. Returns the mean loss (nats), figures to log, why the step was skipped if it was, and
         whether any process was asked to stop."""
-        sums: dict[str, Tensor] = {}
-        tokens = 0
-        for micro in self.world.share(self.batches.parts(step)):
-            batch = self.batches(step, micro)
-            with autocast(self.settings.precision):
-                part = self.objective(self.model, batch)
-            part.loss_sum.backward()  # type: ignore[no-untyped-call]
-            for name, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():
-                sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double()
-            tokens += int(batch["read"]) if "read" in batch else batch["tokens"].numel()
-        loss, weight, tokens, stopping, metrics = self._add_up(sums, tokens, stop.is_set())
+        began = time.monotonic()
+        found = self.engine.accumulate(self.batches, step, self.settings.seed)
+        everyone = self._tell(found, stop.is_set(), time.monotonic() - began)
+        loss, weight, tokens = everyone.sums.pop("loss"), everyone.sums.pop("weight"), everyone.tokens
         guards.check_weights(weight, step)
-        gradients = self._gradients()
+        gradients = self.engine.gradients()
         if self.settings.l1 or self.settings.l2:
             torch._foreach_div_(gradients, weight)
             self._penalise()
-            norm, scale = float(torch.nn.utils.get_total_norm(gradients)), 1.0
+            norm, scale = self.engine.norm(gradients), 1.0
         else:
-            norm, scale = float(torch.nn.utils.get_total_norm(gradients)) / weight, 1.0 / weight
+            norm, scale = self.engine.norm(gradients) / weight, 1.0 / weight
+        guards.check_processes(everyone.bad, step, self.world.size)
         skipped = self.guard.reason_to_skip(loss / weight, norm, step)
         if skipped is None:
             # one pass over the gradients divides by the weights and clips
             torch._foreach_mul_(gradients, scale * min(1.0, self.settings.clip / (norm + 1e-12)))
-            self.optimizer.step(share)
+            self.engine.optimizer.step(share)
             if self.average:
-                now = dict(self.model.named_parameters())
-                torch._foreach_lerp_(list(self.average.values()), [now[name].detach() for name in self.average], 1 - self.settings.ema)
-        for parameter in self.parameters:
-            parameter.grad = None
-        figures = {"gradient_norm": round(norm, 4), "tokens": tokens, **{name: round(value / weight, 5) for name, value in metrics.items()}}
-        return loss / weight, figures, skipped, stopping
+                torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.parameters], 1 - self.settings.ema)
+        self.engine.forget()
+        figures = {
+            "gradient_norm": round(norm, 4), "tokens": tokens, **everyone.stragglers, **{name: round(value / weight, 5) for name, value in everyone.sums.items()},
+        }  # fmt: skip
+        return loss / weight, figures, skipped, everyone.stopping
 
-    def _add_up(self, sums: dict[str, Tensor], tokens: int, stopping: bool) -> tuple[float, float, int, bool, dict[str, float]]:
-        """The sums over all processes, and their gradients too. A process without a micro-batch adds zeros."""
-        if self.world.size > 1:
-            if self.metric_names is None:  # once: a process without a micro-batch does not know them
-                self.metric_names = self.world.union(set(sums) - {"loss", "weight"})
-            names = self.metric_names
-            values = torch.stack([torch.as_tensor(float(sums.get(name, 0.0)), dtype=torch.float64) for name in ("loss", "weight", *names)])
-            values = torch.cat([values, torch.tensor([float(tokens), float(stopping)], dtype=torch.float64)])
-            for parameter in self.parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                elif parameter.grad.is_sparse:
-                    parameter.grad = parameter.grad.to_dense()
-            self.world.add([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-            self.world.add([values])
-            loss, weight, *metrics = values[:-2].tolist()
-            return loss, weight, int(values[-2]), bool(values[-1] > 0), dict(zip(names, metrics, strict=True))
-        rest = {name: float(value) for name, value in sums.items() if name not in ("loss", "weight")}
-        return float(sums["loss"]), float(sums["weight"]), tokens, stopping, rest
-
-    def _gradients(self) -> list[Tensor]:
-        """What the gradients hold: of a sparse one the rows that were touched, each once."""
-        for parameter in self.parameters:
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
-        found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        return [gradient.values() if gradient.is_sparse else gradient for gradient in found]
+    def _tell(self, found: Found, stopping: bool, seconds: float) -> _Everyone:
+        """What all processes found, in one message."""
+        if self.world.size == 1:
+            bad = {} if found.bad is None else {0: found.bad}
+            return _Everyone(found.sums, found.tokens, stopping, bad, {})
+        if self.metric_names is None:  # once: a process without a micro-batch does not know them
+            self.metric_names = self.world.union(set(found.sums) - {"loss", "weight"})
+        names = ["loss", "weight", *self.metric_names]
+        rows = self.world.gather([float(found.tokens), float(stopping), float(-1 if found.bad is None else found.bad), seconds, *(found.sums.get(name, 0.0) for name in names)])
+        whole = rows.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sum(0).tolist() if (rows[:, 2] >= 0).any() else rows.sum(0).tolist()
+        slowest = int(rows[:, 3].argmax())
+        stragglers = {"slowest_process": slowest, "slowest_seconds": round(float(rows[slowest, 3]), 4), "median_seconds": round(float(rows[:, 3].median()), 4)}
+        return _Everyone(
+            dict(zip(names, whole[4:], strict=True)), int(whole[0]), whole[1] > 0, {rank: int(one) for rank, one in enumerate(rows[:, 2].tolist()) if one >= 0},
+            stragglers,
+        )  # fmt: skip
 
     def _penalise(self) -> None:
         """Add the gradients of l2 / 2 |w|^2 and l1 |w| over the matrices."""
@@ -309,12 +291,11 @@ class _Run:
 
     def _restore(self) -> int:
         """Load the newest checkpoint; returns its step, 0 without one."""
-        path = checkpoint.newest(self.stage.work)
+        path = self.world.agree(checkpoint.newest(self.stage.work) if self.world.first else None)
         if path is None:
             return 0
-        checkpoint.load_parameters(path, self.model)
-        checkpoint.load_optimizer(path, self.model, self.optimizer)
-        self.average = checkpoint.load_average(path)
+        average = self.engine.restore(path)
+        self.average = [average[name] if name in average else parameter.detach().clone() for name, parameter in zip(self.engine.names, self.parameters, strict=True)] if average else []
         state = checkpoint.read_state(path)
         self.guard.load(state["guard"])
         start = int(state["step"])
@@ -322,21 +303,20 @@ class _Run:
             say(f"{self.title}: going on from step {start:,} of {self.settings.steps:,}")
         return start
 
-    def _save(self, step: int) -> None:
-        """Write a checkpoint; all processes hold the same, the first one writes."""
+    def _save(self, step: int, *, wait: bool) -> None:
+        """Write a checkpoint."""
+        state = {"title": self.title, "tokenizer": self.tokenizer, "settings": asdict(self.settings), "guard": self.guard.state()}
+        self.engine.save(step, state, dict(zip(self.engine.names, self.average, strict=True)) if self.average else {}, wait=wait)
         if self.world.first:
-            state = {"title": self.title, "tokenizer": self.tokenizer, "settings": asdict(self.settings), "guard": self.guard.state()}
-            checkpoint.save(self.stage.work, step, self.model, self.model.config, self.optimizer, state, self.average)
             self._prune()
-        self.world.wait()
 
     def _look(self, step: int, log: Log, watch: Watch) -> None:
         """Measure and log, with the model left as it was. Every process measures, so that all see the same best."""
         assert self.evaluate is not None
-        self.model.eval()
+        self.engine.mode(training=False)
         with self._averaged():
-            figures = self.evaluate(self.model, step)
-        self.model.train()
+            figures = self.evaluate(self.engine.model, step)
+        self.engine.mode(training=True)
         name, value = next(iter(figures.items()))
         watch.held_out = f"{value:.3f} {name.replace('_', ' ')}"
         if value < self.best:
@@ -360,13 +340,14 @@ class _Run:
         if not self.average:
             yield
             return
-        own = dict(self.model.named_parameters())
-        kept = {name: own[name].detach().clone() for name in self.average}
-        checkpoint.use(self.average, self.model)
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        with torch.no_grad():
+            torch._foreach_copy_([*self.parameters], self.average)
         try:
             yield
         finally:
-            checkpoint.use(kept, self.model)
+            with torch.no_grad():
+                torch._foreach_copy_([*self.parameters], kept)
 
     def _show(self, watch: Watch, step: int, loss: float, learning_rate: float, rate: float) -> None:
         if self.world.first:
@@ -402,10 +383,9 @@ class _Run:
             loss = rows[-1]["loss"] if rows else math.nan
         if rows:
             self.step_tokens = int(rows[-1]["tokens"])
-        last = checkpoint.newest(self.stage.work)
+        last = self.world.agree(checkpoint.newest(self.stage.work) if self.world.first else None)
         assert last is not None
-        checkpoint.load_parameters(last, self.model)  # with early stopping an earlier step's
-        checkpoint.use(checkpoint.load_average(last), self.model)
+        self.engine.keep(last)  # with early stopping an earlier step's
         rate = _median([event["tokens_per_second"] for event in rows])
         share = rate * self.flops_per_token / self.peak_flops if self.peak_flops else None
         step = int(checkpoint.read_state(last)["step"])
@@ -413,6 +393,19 @@ class _Run:
             step, round(self.settings.progress(step) * self._tokens()), round(seconds, 3), rate, share, loss, self.guard.skipped,
             self.stage.final / last.name,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Everyone:
+    """What all processes found in a step."""
+
+    sums: dict[str, float]
+    tokens: int
+    stopping: bool
+    bad: dict[int, int]
+    """By process, the first micro-batch whose loss was no number."""
+    stragglers: dict[str, Any]
+    """Who was slowest, to log."""
 
 
 def _median(values: list[float]) -> float:

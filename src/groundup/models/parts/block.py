@@ -24,6 +24,14 @@ def deepnet_alpha(layers: int) -> float:
     return float((2 * layers) ** 0.25)
 
 
+class Absent(nn.Module):
+    """In place of a part that another process of a pipeline has: what comes in goes out."""
+
+    def forward(self, x_BTD: Tensor, *_: object) -> Tensor:
+        """The first argument."""
+        return x_BTD
+
+
 class Block(nn.Module):
     """A Transformer layer; dropout falls on each sublayer's output before it is added."""
 

@@ -18,6 +18,7 @@ DeepNet scales the feed-forward sublayers, values and outputs of whatever scheme
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +32,31 @@ TABLES = ("embedding.weight", "places.weight", "types.weight")
 
 def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     """Fill every parameter from one seeded generator, in the model's own order; norm scales stay 1, biases 0."""
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in initial_values(model, config, seed):
+            own[name].copy_(value)
+
+
+def initial_values(model: nn.Module, config: ModelConfig, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """What each parameter starts from, one after the other: the model itself may lie on the meta device, and a process that
+    keeps a part of each never holds more than one whole."""
     generator = torch.Generator().manual_seed(seed)
     stacks = {f"{name}.weight": module.sizes for name, module in model.named_modules() if isinstance(module, Stacked)}
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters():
+        value = torch.zeros(parameter.shape, dtype=parameter.dtype)
+        with torch.no_grad():
             if name.startswith("shortcut."):
                 # a stronger stream and more of the embedding in early layers (nanochat)
                 first, last = (1.15, 1.05) if name.endswith("stream") else (0.20, 0.05)
-                parameter.copy_(torch.linspace(first, last, config.layers))
-            elif name.endswith(("bias", "gains")):
-                parameter.zero_()
+                value.copy_(torch.linspace(first, last, config.layers))
+            elif name.endswith(("bias", "gains", "hidden_token")):
+                pass
             elif parameter.ndim >= 2:
-                _fill(name, parameter, stacks.get(name), config, generator)
+                _fill(name, value, stacks.get(name), config, generator)
+            else:
+                value.fill_(1.0)
+        yield name, value
 
 
 def _fill(name: str, parameter: Tensor, sizes: tuple[int, ...] | None, config: ModelConfig, generator: torch.Generator) -> None:

@@ -41,14 +41,18 @@ class MixtureOfExperts(nn.Module):
         sent_X = torch.bincount(expert_Nk.flatten(), minlength=X) / expert_Nk.numel()
         self._losses = X * (sent_X * scores_NX.softmax(dim=-1).mean(0)).sum(), scores_NX.logsumexp(dim=-1).square().mean()
         places = math.ceil(self.capacity * expert_Nk.numel() / X) if self.capacity else None
+        routes = [(expert_Nk == number).nonzero(as_tuple=True) for number in range(X)]
+        # the first come; the others keep what the stream has
+        routes = [(token[:places], choice[:places]) for token, choice in routes]
         y_ND = torch.zeros_like(x_ND) if self.shared is None else self.shared(x_ND)
-        for number, expert in enumerate(self.experts):
-            token, choice = (expert_Nk == number).nonzero(as_tuple=True)
-            if places is not None and len(token) > places:
-                token, choice = token[:places], choice[:places]  # the first come; the others keep what the stream has
+        for (token, choice), given_CD in zip(routes, self.work([x_ND[token] for token, _ in routes]), strict=True):
             weight_C1 = weights_Nk[token, choice].unsqueeze(-1).to(x_ND.dtype)
-            y_ND = y_ND.index_add(0, token, (weight_C1 * expert(x_ND[token])).to(y_ND.dtype))
+            y_ND = y_ND.index_add(0, token, (weight_C1 * given_CD).to(y_ND.dtype))
         return y_ND.view_as(x_BTD)
+
+    def work(self, asked: list[Tensor]) -> list[Tensor]:
+        """What each expert makes of the tokens sent to it, each (C, D)."""
+        return [expert(x_CD) for expert, x_CD in zip(self.experts, asked, strict=True)]
 
     def losses(self) -> tuple[Tensor, Tensor]:
         """(balance, z) of the last forward pass."""

@@ -1,0 +1,724 @@
+"""A model spread over processes by a layout: it computes what one process would, each process a part.
+
+Built from the outside in the order of the model's own parameters, so that no process ever holds more than one layer
+whole: layers of other stages are left out, matrices are cut over tp, experts given out over ep, and FSDP2 shards the
+rest over dp (ZeRO). Every weight starts from the very number it starts from on one process.
+
+An optimizer works on the local part of each parameter, a plain tensor; Muon, which needs whole matrices, gathers them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.pipelining import PipelineStage, schedules
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from groundup.errors import GroundupError
+from groundup.models.build import CLASSES, Model
+from groundup.models.config import ModelConfig
+from groundup.models.parts.block import Absent
+from groundup.models.parts.moe import MixtureOfExperts
+from groundup.progress import say
+from groundup.tokens.loader import Batches
+from groundup.training.collectives import Group, all_reduce, beside, cut, exchange, join
+from groundup.training.engine import Found, seed_of
+from groundup.training.layout import Layout, layers_of
+from groundup.training.objectives import Batch, Objective, Sums
+from groundup.training.optimizers import OptimizerSettings, optimizers
+from groundup.training.parallel import World
+from groundup.training.parts import Part
+from groundup.training.precision import Precision, autocast
+from groundup.training.sharded_checkpoint import Saving, load
+from groundup.training.tensor_parallel import TensorParallel, apart
+
+SCHEDULES: dict[str, Any] = {
+    "gpipe": schedules.ScheduleGPipe, "1f1b": schedules.Schedule1F1B, "interleaved-1f1b": schedules.ScheduleInterleaved1F1B,
+    "looped-bfs": schedules.ScheduleLoopedBFS, "zero-bubble": schedules.ScheduleInterleavedZeroBubble, "zbv": schedules.ScheduleZBVZeroBubble,
+    "dualpipe-v": schedules.ScheduleDualPipeV,
+}  # fmt: skip
+logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)  # it warns of how FSDP and tp share a dimension
+KEPT = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default}
+"""What selective recomputation keeps, attention's kernels beside it."""
+
+
+class Stage(nn.Module):
+    """A stretch of layers, with what comes before them on the first stage and the loss on the last."""
+
+    def __init__(self, model: Model, objective: Objective, precision: Precision, *, first: bool, last: bool) -> None:
+        super().__init__()
+        self.model, self.objective, self.precision = model, objective, precision
+        self.first, self.last = first, last
+        self.batches: list[Batch] = []
+        """The prepared micro-batches of the step."""
+        self.found: dict[int, Sums] = {}
+        """The last stage's sums, by micro-batch."""
+        self.asides: dict[int, Sums] = {}
+        """The other stages' own losses, by micro-batch."""
+        self.received: tuple[Tensor, ...] = ()
+
+    def forward(self, *received: Tensor, micro: Tensor) -> Any:
+        """From the stage before to the next one; on the last the summed loss, (1,)."""
+        number = int(micro)
+        batch, self.received = self.batches[number], received
+        with autocast(self.precision, batch["tokens"].device.type):
+            states = self.objective.states(self.model, batch)
+            if not self.last:
+                return self._sent(states, number, batch)
+            part = self.objective.sums(self.model, states, batch)
+        self.found[number] = part
+        return part.loss_sum.reshape(1)
+
+    def _sent(self, states: Any, number: int, batch: Batch) -> Any:
+        """What goes on, with this stage's own losses hung on it; no views, which the pipeline cannot cut off."""
+        aside = self.objective.aside(self.model, batch)
+        if aside is not None:
+            self.asides[number] = aside
+            states = beside(states, aside.loss_sum)
+        whole = tuple(one.clone() if one._is_view() else one for one in (states if isinstance(states, tuple) else (states,)))
+        return whole if len(whole) > 1 else whole[0]
+
+
+class Sharded:
+    """The model's stages on this process, and the sums over all processes that training needs: an `Engine`."""
+
+    def __init__(
+        self, config: ModelConfig, objective: Objective, layout: Layout, weights: Iterable[tuple[str, Tensor]], settings: OptimizerSettings, folder: Path,
+        *, precision: Precision = "fp32", asynchronous: bool = False, device: str = "cpu", dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        """`weights`: by name, in the model's own order, as `initial_values` gives them; each is held for a moment only. `folder`: of
+        the checkpoints; `asynchronous`: they are written while training goes on."""
+        assert dist.get_world_size() == layout.world
+        self.config, self.objective, self.layout, self.precision, self.device, self.dtype = config, objective, layout, precision, device, dtype
+        self.mesh = _mesh(layout, device)
+        self.pp_rank, self.tp_rank = self.mesh["pp"].get_local_rank(), self.mesh["tp"].get_local_rank()
+        shards = layout.dp // layout.replicate
+        self.dp_rank = self.mesh["replicate"].get_local_rank() * shards + self.mesh["outer"].get_local_rank() * layout.ep + self.mesh["ep"].get_local_rank()
+        self.tensor = TensorParallel(self.mesh["tp"], layout.sequence) if layout.tp > 1 else None
+        self.groups = {"pp": self.mesh["pp"].get_group(), "tp": self.mesh["tp"].get_group()}
+        self.stages = self._build(weights)
+        self._schedules: dict[Any, Any] = {}
+        self.parts = list(self._parts())
+        self._shared = self._shared_names()
+        spread = {part.parameter: part for part in self.parts if part.local is not part.parameter}
+        self.optimizer = optimizers([stage.model for stage in self.stages], settings, spread)
+        learning = [part for part in self.parts if part.parameter.requires_grad]
+        self.names, self.parameters = [part.name for part in learning], [part.local for part in learning]
+        self.world = World.present()
+        self._folder, self._asynchronous = folder, asynchronous
+        self._writers = dist.new_group(backend="gloo")
+        self._saving: Saving | None = None
+
+    # what it is built of
+
+    def _build(self, weights: Iterable[tuple[str, Tensor]]) -> list[Stage]:
+        layout, total, count = self.layout, layers_of(self.config), self.layout.pp * self.layout.stages
+        stages = []
+        for index in layout.stage_indices(self.pp_rank) if layout.pp > 1 else [0]:
+            with torch.device("meta"):
+                model = CLASSES[self.config.kind](self.config)
+            for module in model.modules():  # tables that are no parameters
+                for name, buffer in module.named_buffers(recurse=False):
+                    if buffer.is_meta:
+                        module._buffers[name] = None
+            model.to(self.dtype)
+            first, last = index == 0, index == count - 1
+            _leave_out(model, layout.layers(index, total) if layout.pp > 1 else range(total), first=first, last=last)
+            self._give_out_experts(model)
+            stages.append(Stage(model, self.objective, self.precision, first=first, last=last))
+        self._fill(stages, weights)
+        for stage in stages:
+            if layout.pp > 1:
+                _connect(stage, self.config, self.tensor)
+            elif self.tensor is not None and self.tensor.sequence:
+                _sequence(stage, self.tensor, first=True, last=True)
+            if layout.zero:
+                self._shard(stage, last=True)
+        return stages
+
+    def _fill(self, stages: list[Stage], weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Give the stages their weights, layer by layer: as each is whole it is cut and sharded."""
+        wanted = [{name: _home(stage.model, name) for name, _ in stage.model.named_parameters()} for stage in stages]
+        left = [_left_by_layer(stage.model) for stage in stages]
+        for name, value in weights:
+            for stage, own, waiting in zip(stages, wanted, left, strict=True):
+                if name not in own:
+                    continue
+                module, attribute = own[name]
+                module.register_parameter(attribute, nn.Parameter(value.to(self.dtype).to(self.device, copy=True)))
+                layer = _layer_of(name)
+                if layer is None:
+                    continue
+                waiting[layer].discard(name)
+                if not waiting[layer]:
+                    self._finish_layer(stage, layer)
+        for stage in stages:
+            if self.tensor is not None:
+                self.tensor.cut_around(stage.model)
+            _tables(stage.model, self.config, self.device, self.dtype)
+
+    def _finish_layer(self, stage: Stage, name: str) -> None:
+        layer = stage.model.get_submodule(name)
+        apart(layer)
+        if self.tensor is not None:
+            self.tensor.cut_layer(layer, f"{name}.")
+        _recompute(layer, self.layout.recompute)
+        if self.layout.zero:
+            experts = [module for module in layer.modules() if isinstance(module, MixtureOfExperts)]
+            if self.layout.ep > 1 and self.mesh["outer"].size() > 1:
+                for one in experts:
+                    held = [expert for expert in one.experts if not isinstance(expert, Absent)]
+                    self._fully(held, self.mesh["replicate", "outer"] if self.layout.replicate > 1 else self.mesh["outer"])
+            self._shard(layer, last=False)
+
+    def _shard(self, module: nn.Module, *, last: bool) -> None:
+        ignored = set()
+        if self.layout.ep > 1 and self.mesh["outer"].size() == 1:  # each expert is in one place: nothing to shard
+            ignored = {p for one in module.modules() if isinstance(one, MixtureOfExperts) for p in one.experts.parameters()}
+        self._fully(module, self._dp_mesh(), ignored=ignored, root=last)
+
+    def _fully(self, module: Any, mesh: DeviceMesh, *, ignored: set[Any] | None = None, root: bool = False) -> None:
+        fully_shard(module, mesh=mesh, reshard_after_forward=self.layout.zero == 3 and not root, ignored_params=ignored or None)
+        for one in module if isinstance(module, list) else [module]:
+            if isinstance(one, FSDPModule):
+                one.set_gradient_divide_factor(1.0)
+                one.set_force_sum_reduction_for_comms(True)
+
+    def _dp_mesh(self) -> DeviceMesh:
+        """What FSDP shards over, whole copies first."""
+        shard = self.mesh["shard"] if self.layout.ep > 1 else self.mesh["outer"]
+        if self.layout.replicate == 1:
+            return shard
+        return self.mesh["replicate", "shard"] if self.layout.ep > 1 else self.mesh["replicate", "outer"]
+
+    def _give_out_experts(self, model: nn.Module) -> None:
+        """Keep own experts; `work` sends tokens to where theirs are."""
+        ep = self.layout.ep
+        if ep == 1:
+            return
+        group, rank = self.mesh["ep"].get_group(), self.mesh["ep"].get_local_rank()
+        for module in model.modules():
+            if isinstance(module, MixtureOfExperts):
+                each = len(module.experts) // ep
+                for number in range(len(module.experts)):
+                    if number // each != rank:
+                        module.experts[number] = Absent()
+                module.work = partial(_work, module, group, each)  # type: ignore[method-assign]
+
+    # its parameters
+
+    def _parts(self) -> Iterator[Part]:
+        world = self.layout.world
+        holders: dict[str, int] = {}
+        everyone: list[list[str]] = [[] for _ in range(world)]
+        mine = [name for stage in self.stages for name, _ in stage.model.named_parameters()]
+        dist.all_gather_object(everyone, mine)
+        for names in everyone:
+            for name in names:
+                holders[name] = holders.get(name, 0) + 1
+        self.everyone = everyone
+        for stage in self.stages:
+            for name, parameter in stage.model.named_parameters():
+                if isinstance(parameter, DTensor):
+                    mesh, places = parameter.device_mesh, parameter.placements
+                    cuts = 1
+                    for dim, place in enumerate(places):
+                        cuts *= 1 if place.is_replicate() else mesh.size(dim)
+                    local = nn.Parameter(parameter.to_local().detach(), requires_grad=parameter.requires_grad)
+                    yield Part(name, parameter, local, holders[name] // cuts)
+                else:
+                    yield Part(name, parameter, parameter, holders[name])
+
+    def _shared_names(self) -> list[tuple[str, Group | None]]:
+        """Parameters that several stages hold (a tied embedding), each with the pipeline ranks that do (None: this one alone)."""
+        if self.layout.pp == 1:
+            return []
+        names: list[set[str]] = []
+        counts: list[dict[str, int]] = []
+        for rank in range(self.layout.pp):
+            held = self.everyone[self._rank_at(rank)]
+            names.append(set(held))
+            counts.append({name: held.count(name) for name in held})
+        every = sorted(set().union(*names))
+        found: list[tuple[str, Group | None]] = []
+        made: dict[tuple[int, ...], Group] = {}
+        for name in every:
+            ranks = tuple(rank for rank in range(self.layout.pp) if name in names[rank])
+            if len(ranks) == 1:
+                if counts[ranks[0]][name] > 1 and self.pp_rank == ranks[0]:
+                    found.append((name, None))
+                continue
+            if ranks not in made:
+                made[ranks] = self._group_of(ranks)
+            if self.pp_rank in ranks:
+                found.append((name, made[ranks]))
+        return found
+
+    def _rank_at(self, pp_rank: int) -> int:
+        """The global rank of a pipeline rank in this process's own column."""
+        return dist.get_global_rank(self.groups["pp"], pp_rank)
+
+    def _group_of(self, pp_ranks: tuple[int, ...]) -> Group:
+        """A group of some pipeline ranks; all processes make all such groups in the same order."""
+        columns = self.mesh.mesh.reshape(self.layout.pp, -1)
+        own: Group | None = None
+        for column in range(columns.shape[1]):
+            ranks = [int(columns[rank, column]) for rank in pp_ranks]
+            group = dist.new_group(ranks)
+            if dist.get_rank() in ranks:
+                own = group
+        return own if own is not None else dist.group.WORLD  # type: ignore[return-value]
+
+    @property
+    def model(self) -> Sharded:
+        """What an evaluation is given."""
+        return self
+
+    def mode(self, training: bool) -> None:
+        """Training, or measuring."""
+        for stage in self.stages:
+            stage.train(training)
+
+    # a step
+
+    def accumulate(self, batches: Batches, step: int, seed: int) -> Found:
+        """Forward and backward of this process's micro-batches of a step; found is what its last stage has, counted once."""
+        parts = batches.parts(step)
+        micros = list(range(self.dp_rank, -(-parts // self.layout.dp) * self.layout.dp, self.layout.dp))
+        for stage in self.stages:
+            stage.found, stage.asides = {}, {}
+        if self.layout.pp > 1:
+            prepared = self._alike([self._prepared(batches, step, micro, seed, parts) for micro in micros])
+            torch.manual_seed(seed_of(seed, step, micros[0]) + self.tp_rank + 7919 * self.pp_rank)
+            for stage in self.stages:
+                stage.batches = prepared
+            self._pipeline(prepared)
+        else:
+            (stage,) = self.stages
+            stage.batches = prepared = []
+            for number, micro in enumerate(micros):
+                last = number + 1 == len(micros)
+                if isinstance(stage, FSDPModule):
+                    stage.set_is_last_backward(last)
+                    stage.set_requires_gradient_sync(last or self.layout.zero > 1)
+                prepared.append(self._prepared(batches, step, micro, seed, parts))
+                if self.layout.sequence:  # what is dropped on one stretch of time is not what is dropped on the next
+                    torch.manual_seed(seed_of(seed, step, micro) + 7919 * self.tp_rank)
+                stage(micro=torch.tensor(number)).sum().backward()
+        found = Found()
+        for stage in self.stages:
+            for number in sorted(stage.found):
+                if self.tp_rank == 0 and micros[number] < parts:
+                    found.add(stage.found[number], prepared[number], micros[number])
+            for number, aside in stage.asides.items():
+                if self.tp_rank == 0 and micros[number] < parts:
+                    found.aside(aside)
+        return found
+
+    def _prepared(self, batches: Batches, step: int, micro: int, seed: int, parts: int = 1) -> Batch:
+        """A micro-batch with everything drawn, as one process would draw it. One beyond the step's `parts`, which a process
+        without work computes because all send messages together, weighs nothing."""
+        torch.manual_seed(seed_of(seed, step, micro))
+        batch = self.objective.prepare(batches(step, micro if micro < parts else 0))
+        if micro >= parts:
+            batch["weights"] = torch.zeros_like(batch["weights"])
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def _alike(self, prepared: list[Batch]) -> list[Batch]:
+        """Micro-batches of one shape, which a pipeline wants: pairs of texts are padded."""
+        if "source" not in prepared[0]:
+            return prepared
+        lengths = {side: max(-(-batch[side].shape[1] // ROUND) * ROUND for batch in prepared) for side in ("source", "tokens")}
+        return [{name: _padded(name, value, lengths["source" if name.startswith("source") else "tokens"]) for name, value in batch.items()} for batch in prepared]
+
+    def _pipeline(self, prepared: list[Batch]) -> None:
+        key = (len(prepared), *(tuple(prepared[0][name].shape) for name in ("tokens", "source") if name in prepared[0]))
+        if key not in self._schedules:
+            self._schedules[key] = self._schedule(prepared)
+        micro = torch.arange(len(prepared))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._schedules[key].step(target=micro if any(stage.last for stage in self.stages) else None, micro=micro)
+
+    def _schedule(self, prepared: list[Batch]) -> Any:
+        """torch's schedule for micro-batches of these shapes."""
+        layout = self.layout
+        count = layout.pp * layout.stages
+        made = []
+        for stage, index in zip(self.stages, layout.stage_indices(self.pp_rank), strict=True):
+            made.append(
+                PipelineStage(
+                    stage, index, count, torch.device(self.device), input_args=() if stage.first else self._carried(index, prepared[0]),
+                    output_args=torch.zeros(1, requires_grad=True) if stage.last else self._carried(index + 1, prepared[0]), group=self.groups["pp"],
+                )
+            )
+        kind = SCHEDULES[layout.schedule]
+        given = made[0] if layout.schedule in ("gpipe", "1f1b") else made
+        return kind(given, n_microbatches=len(prepared), loss_fn=lambda loss, _: loss.sum(), scale_grads=False)
+
+    def _carried(self, index: int, batch: Batch) -> tuple[Tensor, ...]:
+        """What comes into a stage: tensors of the right shape."""
+        B, T = batch["tokens"].shape
+        T = T // self.layout.tp if self.layout.sequence else T
+        shapes = [(B, T)]
+        if self.config.shortcut:
+            shapes.append((B, T))
+        if self.config.kind == "encoder-decoder":
+            begin = self.layout.layers(index, layers_of(self.config)).start
+            shapes = [(B, batch["source"].shape[1])] + ([(B, T)] if begin > self.config.layers else [])
+        return tuple(torch.zeros(*shape, self.config.width, dtype=self.dtype, requires_grad=True, device=self.device) for shape in shapes)
+
+    def _reduce(self) -> None:
+        """Complete the gradients: what FSDP did not add up is added here, once a step."""
+        if self.layout.zero == 0:
+            self._add([part for part in self.parts if not _expert(part.name) or self.layout.ep == 1], self._dp_groups())
+        if self.layout.ep > 1:
+            axes = ("replicate", "outer") if self.layout.zero == 0 else ("replicate",) if self.mesh["outer"].size() == 1 else ()
+            self._add([part for part in self.parts if _expert(part.name)], [self.mesh[axis].get_group() for axis in axes if self.mesh[axis].size() > 1])
+        if self.tensor is not None:
+            self._add([part for part in self.parts if part.name in self.tensor.partial], [self.groups["tp"]])
+        for name, group in self._shared:
+            held = [part for part in self.parts if part.name == name]
+            self._complete(held)
+            total = torch.stack([_grad(part) for part in held]).sum(0)
+            if group is not None:
+                total = all_reduce(total, group)
+            for part in held:
+                _grad(part).copy_(total)
+
+    def _dp_groups(self) -> list[Group]:
+        return [self.mesh[axis].get_group() for axis in ("replicate", "outer", "ep") if self.mesh[axis].size() > 1]
+
+    def _add(self, parts: list[Part], groups: list[Group]) -> None:
+        """Add gradients over groups, in one message each."""
+        if not parts or not groups:
+            return
+        self._complete(parts)
+        flat = torch.cat([_grad(part).reshape(-1) for part in parts])
+        for group in groups:
+            dist.all_reduce(flat, group=group)
+        for part, whole in zip(parts, torch.split(flat, [_grad(part).numel() for part in parts]), strict=True):
+            _grad(part).copy_(whole.view_as(_grad(part)))
+
+    def _complete(self, parts: list[Part]) -> None:
+        """A gradient for each: zeros where this process found none."""
+        for part in parts:
+            if part.parameter.grad is None:
+                part.parameter.grad = torch.zeros_like(part.parameter)
+            elif part.parameter.grad.is_sparse:
+                part.parameter.grad = part.parameter.grad.to_dense()
+
+    def gradients(self) -> list[Tensor]:
+        """The whole batch's gradients, as far as they are kept here, given to the optimizer's parameters."""
+        self._reduce()
+        found = []
+        for part in self.parts:
+            gradient = part.gradient()
+            if part.local is not part.parameter:
+                part.local.grad = gradient
+            if gradient is not None:
+                found.append(gradient)
+        return found
+
+    def norm(self, gradients: list[Tensor]) -> float:
+        """The norm of the whole gradient: every part of it is counted once, however many processes hold it."""
+        total = torch.zeros((), dtype=torch.float64)
+        for part in self.parts:
+            if (gradient := part.gradient()) is not None:
+                total += gradient.double().square().sum().cpu() / part.copies
+        dist.all_reduce(total)
+        return math.sqrt(float(total))
+
+    def forget(self) -> None:
+        """Drop the gradients."""
+        for part in self.parts:
+            part.parameter.grad = part.local.grad = None
+
+    def measure(self, batches: Batches, steps: int, seed: int) -> Found:
+        """The sums of the objective over about so many steps of a batch source with one micro-batch each, over all processes."""
+        found = Found()
+        rounds = max(1, steps // self.layout.dp)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for turn in range(rounds):
+                batch = self._prepared(batches, turn * self.layout.dp + self.dp_rank, 0, seed)
+                (batch,) = self._alike([batch])
+                for stage in self.stages:
+                    stage.batches, stage.found = [batch], {}
+                self._forward(batch)
+                for stage in self.stages:
+                    if stage.found and self.tp_rank == 0:
+                        found.add(stage.found[0], batch, 0)
+        names = self.world.union(set(found.sums))
+        rows = self.world.gather([float(found.tokens), *(found.sums.get(name, 0.0) for name in names)]).sum(0).tolist()
+        return Found(dict(zip(names, rows[1:], strict=True)), int(rows[0]))
+
+    def _forward(self, batch: Batch) -> None:
+        """One micro-batch through all stages, one after the other."""
+        count, number = self.layout.pp * self.layout.stages, torch.tensor(0)
+        own = dict(zip(self.layout.stage_indices(self.pp_rank) if self.layout.pp > 1 else [0], self.stages, strict=True))
+        homes = {index: rank for rank in range(self.layout.pp) for index in (self.layout.stage_indices(rank) if self.layout.pp > 1 else [0])}
+        carried: tuple[Tensor, ...] = ()
+        for index in range(count):
+            here, before = homes[index] == self.pp_rank, index and homes[index - 1] == self.pp_rank
+            if index and here and not before:
+                carried = tuple(one.detach().contiguous() for one in self._carried(index, batch))
+                for one in carried:
+                    dist.recv(one, self._rank_at(homes[index - 1]))
+            if index and before and not here:
+                for one in carried:
+                    dist.send(one.contiguous(), self._rank_at(homes[index]))
+            if here:
+                given = own[index](*carried, micro=number)
+                carried = given if isinstance(given, tuple) else (given,)
+
+    # on the disk
+
+    def save(self, step: int, state: dict[str, Any], average: dict[str, Tensor], *, wait: bool) -> None:
+        """Write a checkpoint, all processes together. Raises GroundupError where one that must be there cannot be written."""
+        self._settle(wait=True)
+        self._saving = Saving(self._folder, step, self, state, average, self._writers, asynchronous=self._asynchronous and not wait)
+        if wait and (problem := self._settle(wait=True)):
+            raise GroundupError(f"the checkpoint of step {step} could not be written: {problem}", where=str(self._folder), do="Make room and start again: it goes on from the one before.")
+
+    def settle(self) -> None:
+        """Put a checkpoint in its place once all processes have written their parts."""
+        self._settle(wait=False)
+
+    def _settle(self, *, wait: bool) -> str | None:
+        if self._saving is None:
+            return None
+        if not wait and not bool((self.world.gather([float(self._saving.ready)]) > 0).all()):
+            return None
+        saving, self._saving = self._saving, None
+        problem = saving.finish()
+        if problem and self.world.first:
+            say(f"checkpoint {saving.final.name} could not be written ({problem}); training goes on with the one before")
+        return problem
+
+    def restore(self, path: Path) -> dict[str, Tensor]:
+        """Fill parameters and optimizer from a checkpoint that any number of processes wrote; returns the running averages."""
+        average: dict[str, Tensor] = {}
+        load(path, self, average)
+        return average
+
+    def keep(self, path: Path) -> None:
+        """The run ends with what lies on the disk."""
+
+
+ROUND = 32  # places that pairs of texts are padded to a multiple of in a pipeline, so that few shapes occur
+
+
+def _padded(name: str, value: Tensor, length: int) -> Tensor:
+    """A tensor of a batch, longer: what is added is of another segment and has no weight."""
+    if value.ndim < 2:
+        return value
+    filler = 1 if name.endswith("segments") else 0
+    return nn.functional.pad(value, (0, length - value.shape[1]), value=filler)
+
+
+def _grad(part: Part) -> Tensor:
+    found = part.gradient()
+    assert found is not None
+    return found
+
+
+def _expert(name: str) -> bool:
+    return ".experts." in name
+
+
+def _mesh(layout: Layout, device: str) -> DeviceMesh:
+    shards = layout.dp // layout.replicate
+    names = ("pp", "replicate", "outer", "ep", "tp")
+    mesh = init_device_mesh(device, (layout.pp, layout.replicate, shards // layout.ep, layout.ep, layout.tp), mesh_dim_names=names)
+    if layout.ep > 1:
+        mesh["outer", "ep"]._flatten("shard")
+    return mesh
+
+
+def start(backend: str, timeout_seconds: float) -> None:
+    """Join the processes that torchrun started."""
+    if not dist.is_initialized():
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+
+
+def _work(module: MixtureOfExperts, group: Group, each: int, asked: list[Tensor]) -> list[Tensor]:
+    """Tokens go to the processes of their experts and come back worked on; `each`: experts a process has."""
+    n, rank = group.size(), group.rank()
+    sent_X = torch.tensor([len(one) for one in asked])
+    received_X = torch.empty_like(sent_X)
+    dist.all_to_all_single(received_X, sent_X, group=group)
+    sent, received = sent_X.view(n, each).sum(1).tolist(), received_X.view(n, each).sum(1).tolist()
+    there_ND = exchange(torch.cat(asked), sent, received, group)
+    pieces = list(torch.split(there_ND, received_X.tolist()))  # by process, then by own expert
+    done: list[Tensor] = [there_ND] * len(pieces)
+    for own in range(each):
+        numbers = range(own, n * each, each)
+        worked = module.experts[rank * each + own](torch.cat([pieces[number] for number in numbers]))
+        for number, piece in zip(numbers, torch.split(worked, [len(pieces[number]) for number in numbers]), strict=True):
+            done[number] = piece
+    back_ND = exchange(torch.cat(done), received, sent, group)
+    return list(torch.split(back_ND, sent_X.tolist()))
+
+
+def _layer_of(name: str) -> str | None:
+    """The layer a parameter belongs to: `blocks.3`, `encoder.blocks.3`."""
+    head, found, tail = name.partition("blocks.")
+    return f"{head}{found}{tail.split('.')[0]}" if found else None
+
+
+def _left_by_layer(model: nn.Module) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, _ in model.named_parameters():
+        if (layer := _layer_of(name)) is not None:
+            found.setdefault(layer, set()).add(name)
+    return found
+
+
+def _home(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute
+
+
+def _tables(model: Model, config: ModelConfig, device: str, dtype: torch.dtype) -> None:
+    """Make the buffers anew that a model built on the meta device has none of."""
+    fresh: dict[str, Tensor] = {}
+    small = CLASSES[config.kind](config.model_copy(update={"layers": 1, "decoder_layers": None if config.decoder_layers is None else 1, "vocabulary": 1, "ngram_rows": ()}))
+    fresh = dict(small.named_buffers())
+    for path, module in model.named_modules():
+        for name in module._buffers:
+            key = f"{path}.{name}" if path else name
+            if key in fresh:
+                module._buffers[name] = fresh[key].to(device=device, dtype=dtype if fresh[key].is_floating_point() else None)
+
+
+def _leave_out(model: Model, layers: range, *, first: bool, last: bool) -> None:
+    """Replace what other stages have."""
+    config = model.config
+    gone: list[str] = []
+    if config.kind == "encoder-decoder":
+        decoders = config.decoder_layers or config.layers
+        gone += [f"encoder.blocks.{n}" for n in range(config.layers) if n not in layers]
+        gone += [f"decoder.blocks.{n}" for n in range(decoders) if config.layers + n not in layers]
+        gone += ["encoder.distance"] if layers.start >= config.layers else []
+        gone += ["decoder.distance"] if layers.stop <= config.layers else []
+        gone += ["encoder.norm", "encoder.dropout"] if config.layers - 1 not in layers else []
+        gone += ["decoder.norm", "decoder.dropout"] if not last else []
+        embeds = first or config.layers in layers or (last and config.tied)
+        gone += [] if embeds else ["embedding"]
+        gone += [] if last else ["head"]
+    else:
+        gone += [f"blocks.{n}" for n in range(config.layers) if n not in layers]
+        gone += [f"value_embeddings.{n}" for n in range(config.layers) if n not in layers and config.has_value_embedding(n)]
+        gone += [] if first else ["places", "types", "embedding_norm", "ngrams"]
+        gone += [] if first or (last and config.tied) else ["embedding", "projection"]
+        gone += [] if last else ["norm", "head", "transform", "transform_norm", "pooler", "next_sentence"]
+        if not last and hasattr(model, "head_bias"):
+            model.register_parameter("head_bias", None)
+    for name in gone:
+        path, _, attribute = name.rpartition(".")
+        home = model.get_submodule(path)
+        old = getattr(home, attribute, None)
+        if isinstance(old, nn.Module):
+            if isinstance(home, nn.ModuleDict):
+                del home[attribute]
+            elif isinstance(home, nn.ModuleList):
+                home[int(attribute)] = Absent()
+            else:
+                setattr(home, attribute, None if attribute == "distance" else Absent())
+
+
+def _sequence(stage: Stage, tensor: TensorParallel, *, first: bool, last: bool) -> None:
+    """Cut the stream along time where the layers begin, put it together where they end."""
+    model: Any = stage.model
+    plain = model.stack
+
+    def stack(x: Tensor, *rest: Any, **named: Any) -> Any:
+        if first:
+            x = cut(x, tensor.group)
+        y = plain(x, *rest, **named)
+        return join(y, tensor.group) if last else y
+
+    model.stack = stack
+
+
+def _connect(stage: Stage, config: ModelConfig, tensor: TensorParallel | None) -> None:
+    """Let a stage's model begin with what was received and end with what is sent."""
+    model: Any = stage.model
+    if config.kind == "encoder-decoder":
+        _connect_sides(stage, config)
+        return
+    if tensor is not None and tensor.sequence:
+        _sequence(stage, tensor, first=stage.first, last=stage.last)
+    if not stage.first:
+        model.embed = lambda *_, **__: stage.received[0]
+    if not config.shortcut:
+        return
+    plain = model.stack
+
+    def stack(x: Tensor, *rest: Any) -> Any:
+        if stage.first:
+            first = cut(x, tensor.group) if tensor is not None and tensor.sequence else x
+        else:
+            first = stage.received[1]
+        y = plain(x, *rest, first_BTD=first)
+        return y if stage.last else (y, first)
+
+    model.stack = stack
+
+
+def _connect_sides(stage: Stage, config: ModelConfig) -> None:
+    """An encoder-decoder's stage: what is carried is the source's states, and with the decoder begun the target's too."""
+    model: Any = stage.model
+    encodes = any(not isinstance(block, Absent) for block in model.encoder.blocks)
+    decodes = any(not isinstance(block, Absent) for block in model.decoder.blocks)
+    begins = decodes and not isinstance(model.decoder.blocks[0], Absent)
+    embed, encode, hidden = model.embed, model.encode, model.hidden
+    place = {"source": True}
+
+    def embedded(tokens: Tensor, positions: Tensor) -> Tensor:
+        if place["source"]:
+            return embed(tokens, positions) if stage.first else stage.received[0]
+        return embed(tokens, positions) if begins else stage.received[1]
+
+    def encoded(*given: Any) -> Tensor:
+        place["source"] = True
+        return encode(*given) if encodes else stage.received[0]
+
+    def written(tokens: Tensor, positions: Tensor, segments: Tensor, memory: Tensor, memory_segments: Tensor) -> Any:
+        place["source"] = False
+        if not decodes:
+            return memory
+        y = hidden(tokens, positions, segments, memory, memory_segments)
+        return y if stage.last else (memory, y)
+
+    model.embed, model.encode, model.hidden = embedded, encoded, written
+
+
+def _recompute(layer: nn.Module, how: str) -> None:
+    """Let the backward pass compute a layer again."""
+    if how == "none":
+        return
+    plain: Callable[..., Any] = layer.forward
+    extra: dict[str, Any] = {}
+    if how == "selective":
+
+        def policy(_: Any, op: Any, *__: Any, **___: Any) -> CheckpointPolicy:
+            kept = op in KEPT or "attention" in str(op)
+            return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+        extra["context_fn"] = partial(create_selective_checkpoint_contexts, policy)
+    layer.forward = lambda *given, **named: checkpoint(plain, *given, use_reentrant=False, **extra, **named)
+
