@@ -33,6 +33,8 @@ def objective_bits_per_byte(
                 torch.manual_seed(seed * 1_000_003 + step)
                 for micro in range(batches.parts(step)):
                     batch = batches(step, micro)
+                    # names of blanks and ends of texts stand for no bytes and are not counted, as in bits_per_byte
+                    batch["weights"] = batch["weights"] * (lengths[batch["targets"]] > 0)
                     sums = objective(model, batch)
                     asked = batch["targets"][batch["weights"] > 0] if sums.asked is None else sums.asked
                     nats += float(sums.metrics.get("cross_entropy", sums.loss_sum))

@@ -12,8 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,24 +24,35 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.pipelining import PipelineStage, schedules
 from torch.distributed.tensor import DTensor
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from groundup.errors import GroundupError
-from groundup.models.build import CLASSES, Model
+from groundup.models.build import CLASSES
 from groundup.models.config import ModelConfig
 from groundup.models.parts.block import Absent
 from groundup.models.parts.moe import MixtureOfExperts
 from groundup.progress import say
 from groundup.tokens.loader import Batches
-from groundup.training.collectives import Group, all_reduce, beside, cut, exchange, join
+from groundup.training.collectives import Group, all_reduce
 from groundup.training.engine import Found, seed_of
+from groundup.training.experts import exchanged_work
 from groundup.training.layout import Layout, layers_of
-from groundup.training.objectives import Batch, Objective, Sums
+from groundup.training.objectives import Batch, Objective
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.parallel import World
 from groundup.training.parts import Part
-from groundup.training.precision import Precision, autocast
+from groundup.training.precision import Precision
 from groundup.training.sharded_checkpoint import Saving, load
+from groundup.training.stage import (
+    Stage,
+    connect,
+    cut_along_time,
+    fill_tables,
+    home_of,
+    layer_of,
+    leave_out,
+    left_by_layer,
+    recompute,
+)
 from groundup.training.tensor_parallel import TensorParallel, apart
 
 SCHEDULES: dict[str, Any] = {
@@ -51,46 +61,6 @@ SCHEDULES: dict[str, Any] = {
     "dualpipe-v": schedules.ScheduleDualPipeV,
 }  # fmt: skip
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)  # it warns of how FSDP and tp share a dimension
-KEPT = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default}
-"""What selective recomputation keeps, attention's kernels beside it."""
-
-
-class Stage(nn.Module):
-    """A stretch of layers, with what comes before them on the first stage and the loss on the last."""
-
-    def __init__(self, model: Model, objective: Objective, precision: Precision, *, first: bool, last: bool) -> None:
-        super().__init__()
-        self.model, self.objective, self.precision = model, objective, precision
-        self.first, self.last = first, last
-        self.batches: list[Batch] = []
-        """The prepared micro-batches of the step."""
-        self.found: dict[int, Sums] = {}
-        """The last stage's sums, by micro-batch."""
-        self.asides: dict[int, Sums] = {}
-        """The other stages' own losses, by micro-batch."""
-        self.received: tuple[Tensor, ...] = ()
-
-    def forward(self, *received: Tensor, micro: Tensor) -> Any:
-        """From the stage before to the next one; on the last the summed loss, (1,)."""
-        number = int(micro)
-        batch, self.received = self.batches[number], received
-        with autocast(self.precision, batch["tokens"].device.type):
-            states = self.objective.states(self.model, batch)
-            if not self.last:
-                return self._sent(states, number, batch)
-            part = self.objective.sums(self.model, states, batch)
-        self.found[number] = part
-        return part.loss_sum.reshape(1)
-
-    def _sent(self, states: Any, number: int, batch: Batch) -> Any:
-        """What goes on, with this stage's own losses hung on it; no views, which the pipeline cannot cut off."""
-        aside = self.objective.aside(self.model, batch)
-        if aside is not None:
-            self.asides[number] = aside
-            states = beside(states, aside.loss_sum)
-        whole = tuple(one.clone() if one._is_view() else one for one in (states if isinstance(states, tuple) else (states,)))
-        return whole if len(whole) > 1 else whole[0]
-
 
 class Sharded:
     """The model's stages on this process, and the sums over all processes that training needs: an `Engine`."""
@@ -136,30 +106,30 @@ class Sharded:
                         module._buffers[name] = None
             model.to(self.dtype)
             first, last = index == 0, index == count - 1
-            _leave_out(model, layout.layers(index, total) if layout.pp > 1 else range(total), first=first, last=last)
+            leave_out(model, layout.layers(index, total) if layout.pp > 1 else range(total), first=first, last=last)
             self._give_out_experts(model)
             stages.append(Stage(model, self.objective, self.precision, first=first, last=last))
         self._fill(stages, weights)
         for stage in stages:
             if layout.pp > 1:
-                _connect(stage, self.config, self.tensor)
+                connect(stage, self.config, self.tensor)
             elif self.tensor is not None and self.tensor.sequence:
-                _sequence(stage, self.tensor, first=True, last=True)
+                cut_along_time(stage, self.tensor, first=True, last=True)
             if layout.zero:
                 self._shard(stage, last=True)
         return stages
 
     def _fill(self, stages: list[Stage], weights: Iterable[tuple[str, Tensor]]) -> None:
         """Give the stages their weights, layer by layer: as each is whole it is cut and sharded."""
-        wanted = [{name: _home(stage.model, name) for name, _ in stage.model.named_parameters()} for stage in stages]
-        left = [_left_by_layer(stage.model) for stage in stages]
+        wanted = [{name: home_of(stage.model, name) for name, _ in stage.model.named_parameters()} for stage in stages]
+        left = [left_by_layer(stage.model) for stage in stages]
         for name, value in weights:
             for stage, own, waiting in zip(stages, wanted, left, strict=True):
                 if name not in own:
                     continue
                 module, attribute = own[name]
                 module.register_parameter(attribute, nn.Parameter(value.to(self.dtype).to(self.device, copy=True)))
-                layer = _layer_of(name)
+                layer = layer_of(name)
                 if layer is None:
                     continue
                 waiting[layer].discard(name)
@@ -168,14 +138,14 @@ class Sharded:
         for stage in stages:
             if self.tensor is not None:
                 self.tensor.cut_around(stage.model)
-            _tables(stage.model, self.config, self.device, self.dtype)
+            fill_tables(stage.model, self.config, self.device, self.dtype)
 
     def _finish_layer(self, stage: Stage, name: str) -> None:
         layer = stage.model.get_submodule(name)
         apart(layer)
         if self.tensor is not None:
             self.tensor.cut_layer(layer, f"{name}.")
-        _recompute(layer, self.layout.recompute)
+        recompute(layer, self.layout.recompute)
         if self.layout.zero:
             experts = [module for module in layer.modules() if isinstance(module, MixtureOfExperts)]
             if self.layout.ep > 1 and self.mesh["outer"].size() > 1:
@@ -216,7 +186,7 @@ class Sharded:
                 for number in range(len(module.experts)):
                     if number // each != rank:
                         module.experts[number] = Absent()
-                module.work = partial(_work, module, group, each)  # type: ignore[method-assign]
+                module.work = partial(exchanged_work, module, group, each)  # type: ignore[method-assign]
 
     # its parameters
 
@@ -314,6 +284,7 @@ class Sharded:
                 if isinstance(stage, FSDPModule):
                     stage.set_is_last_backward(last)
                     stage.set_requires_gradient_sync(last or self.layout.zero > 1)
+                    stage.set_reshard_after_backward(last or self.layout.zero == 3)  # gathered once a step where all have all anyway
                 prepared.append(self._prepared(batches, step, micro, seed, parts))
                 if self.layout.sequence:  # what is dropped on one stretch of time is not what is dropped on the next
                     torch.manual_seed(seed_of(seed, step, micro) + 7919 * self.tp_rank)
@@ -546,179 +517,3 @@ def _mesh(layout: Layout, device: str) -> DeviceMesh:
     if layout.ep > 1:
         mesh["outer", "ep"]._flatten("shard")
     return mesh
-
-
-def start(backend: str, timeout_seconds: float) -> None:
-    """Join the processes that torchrun started."""
-    if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-
-
-def _work(module: MixtureOfExperts, group: Group, each: int, asked: list[Tensor]) -> list[Tensor]:
-    """Tokens go to the processes of their experts and come back worked on; `each`: experts a process has."""
-    n, rank = group.size(), group.rank()
-    sent_X = torch.tensor([len(one) for one in asked])
-    received_X = torch.empty_like(sent_X)
-    dist.all_to_all_single(received_X, sent_X, group=group)
-    sent, received = sent_X.view(n, each).sum(1).tolist(), received_X.view(n, each).sum(1).tolist()
-    there_ND = exchange(torch.cat(asked), sent, received, group)
-    pieces = list(torch.split(there_ND, received_X.tolist()))  # by process, then by own expert
-    done: list[Tensor] = [there_ND] * len(pieces)
-    for own in range(each):
-        numbers = range(own, n * each, each)
-        worked = module.experts[rank * each + own](torch.cat([pieces[number] for number in numbers]))
-        for number, piece in zip(numbers, torch.split(worked, [len(pieces[number]) for number in numbers]), strict=True):
-            done[number] = piece
-    back_ND = exchange(torch.cat(done), received, sent, group)
-    return list(torch.split(back_ND, sent_X.tolist()))
-
-
-def _layer_of(name: str) -> str | None:
-    """The layer a parameter belongs to: `blocks.3`, `encoder.blocks.3`."""
-    head, found, tail = name.partition("blocks.")
-    return f"{head}{found}{tail.split('.')[0]}" if found else None
-
-
-def _left_by_layer(model: nn.Module) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for name, _ in model.named_parameters():
-        if (layer := _layer_of(name)) is not None:
-            found.setdefault(layer, set()).add(name)
-    return found
-
-
-def _home(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return model.get_submodule(path), attribute
-
-
-def _tables(model: Model, config: ModelConfig, device: str, dtype: torch.dtype) -> None:
-    """Make the buffers anew that a model built on the meta device has none of."""
-    fresh: dict[str, Tensor] = {}
-    small = CLASSES[config.kind](config.model_copy(update={"layers": 1, "decoder_layers": None if config.decoder_layers is None else 1, "vocabulary": 1, "ngram_rows": ()}))
-    fresh = dict(small.named_buffers())
-    for path, module in model.named_modules():
-        for name in module._buffers:
-            key = f"{path}.{name}" if path else name
-            if key in fresh:
-                module._buffers[name] = fresh[key].to(device=device, dtype=dtype if fresh[key].is_floating_point() else None)
-
-
-def _leave_out(model: Model, layers: range, *, first: bool, last: bool) -> None:
-    """Replace what other stages have."""
-    config = model.config
-    gone: list[str] = []
-    if config.kind == "encoder-decoder":
-        decoders = config.decoder_layers or config.layers
-        gone += [f"encoder.blocks.{n}" for n in range(config.layers) if n not in layers]
-        gone += [f"decoder.blocks.{n}" for n in range(decoders) if config.layers + n not in layers]
-        gone += ["encoder.distance"] if layers.start >= config.layers else []
-        gone += ["decoder.distance"] if layers.stop <= config.layers else []
-        gone += ["encoder.norm", "encoder.dropout"] if config.layers - 1 not in layers else []
-        gone += ["decoder.norm", "decoder.dropout"] if not last else []
-        embeds = first or config.layers in layers or (last and config.tied)
-        gone += [] if embeds else ["embedding"]
-        gone += [] if last else ["head"]
-    else:
-        gone += [f"blocks.{n}" for n in range(config.layers) if n not in layers]
-        gone += [f"value_embeddings.{n}" for n in range(config.layers) if n not in layers and config.has_value_embedding(n)]
-        gone += [] if first else ["places", "types", "embedding_norm", "ngrams"]
-        gone += [] if first or (last and config.tied) else ["embedding", "projection"]
-        gone += [] if last else ["norm", "head", "transform", "transform_norm", "pooler", "next_sentence"]
-        if not last and hasattr(model, "head_bias"):
-            model.register_parameter("head_bias", None)
-    for name in gone:
-        path, _, attribute = name.rpartition(".")
-        home = model.get_submodule(path)
-        old = getattr(home, attribute, None)
-        if isinstance(old, nn.Module):
-            if isinstance(home, nn.ModuleDict):
-                del home[attribute]
-            elif isinstance(home, nn.ModuleList):
-                home[int(attribute)] = Absent()
-            else:
-                setattr(home, attribute, None if attribute == "distance" else Absent())
-
-
-def _sequence(stage: Stage, tensor: TensorParallel, *, first: bool, last: bool) -> None:
-    """Cut the stream along time where the layers begin, put it together where they end."""
-    model: Any = stage.model
-    plain = model.stack
-
-    def stack(x: Tensor, *rest: Any, **named: Any) -> Any:
-        if first:
-            x = cut(x, tensor.group)
-        y = plain(x, *rest, **named)
-        return join(y, tensor.group) if last else y
-
-    model.stack = stack
-
-
-def _connect(stage: Stage, config: ModelConfig, tensor: TensorParallel | None) -> None:
-    """Let a stage's model begin with what was received and end with what is sent."""
-    model: Any = stage.model
-    if config.kind == "encoder-decoder":
-        _connect_sides(stage, config)
-        return
-    if tensor is not None and tensor.sequence:
-        _sequence(stage, tensor, first=stage.first, last=stage.last)
-    if not stage.first:
-        model.embed = lambda *_, **__: stage.received[0]
-    if not config.shortcut:
-        return
-    plain = model.stack
-
-    def stack(x: Tensor, *rest: Any) -> Any:
-        if stage.first:
-            first = cut(x, tensor.group) if tensor is not None and tensor.sequence else x
-        else:
-            first = stage.received[1]
-        y = plain(x, *rest, first_BTD=first)
-        return y if stage.last else (y, first)
-
-    model.stack = stack
-
-
-def _connect_sides(stage: Stage, config: ModelConfig) -> None:
-    """An encoder-decoder's stage: what is carried is the source's states, and with the decoder begun the target's too."""
-    model: Any = stage.model
-    encodes = any(not isinstance(block, Absent) for block in model.encoder.blocks)
-    decodes = any(not isinstance(block, Absent) for block in model.decoder.blocks)
-    begins = decodes and not isinstance(model.decoder.blocks[0], Absent)
-    embed, encode, hidden = model.embed, model.encode, model.hidden
-    place = {"source": True}
-
-    def embedded(tokens: Tensor, positions: Tensor) -> Tensor:
-        if place["source"]:
-            return embed(tokens, positions) if stage.first else stage.received[0]
-        return embed(tokens, positions) if begins else stage.received[1]
-
-    def encoded(*given: Any) -> Tensor:
-        place["source"] = True
-        return encode(*given) if encodes else stage.received[0]
-
-    def written(tokens: Tensor, positions: Tensor, segments: Tensor, memory: Tensor, memory_segments: Tensor) -> Any:
-        place["source"] = False
-        if not decodes:
-            return memory
-        y = hidden(tokens, positions, segments, memory, memory_segments)
-        return y if stage.last else (memory, y)
-
-    model.embed, model.encode, model.hidden = embedded, encoded, written
-
-
-def _recompute(layer: nn.Module, how: str) -> None:
-    """Let the backward pass compute a layer again."""
-    if how == "none":
-        return
-    plain: Callable[..., Any] = layer.forward
-    extra: dict[str, Any] = {}
-    if how == "selective":
-
-        def policy(_: Any, op: Any, *__: Any, **___: Any) -> CheckpointPolicy:
-            kept = op in KEPT or "attention" in str(op)
-            return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
-
-        extra["context_fn"] = partial(create_selective_checkpoint_contexts, policy)
-    layer.forward = lambda *given, **named: checkpoint(plain, *given, use_reentrant=False, **extra, **named)
-
