@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import pickle
 import queue
 import socket
 import traceback
@@ -61,7 +62,7 @@ def together(size: int, work: Callable[..., Any], *given: Any, seconds: float = 
             rank, value, failure = results.get(timeout=seconds)
             if failure:
                 raise AssertionError(f"process {rank} of {size}:\n{failure}")
-            found[rank] = value
+            found[rank] = pickle.loads(value)
     except queue.Empty:
         raise AssertionError(f"only processes {sorted(found)} of {size} were done after {seconds:g} s") from None
     finally:
@@ -78,7 +79,7 @@ def _one(rank: int, size: int, port: int, work: Callable[..., Any], given: tuple
     torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=timedelta(seconds=60))
-        results.put((rank, work(rank, size, *given), None))
+        results.put((rank, pickle.dumps(work(rank, size, *given)), None))  # tensors by value, the process ends
         dist.barrier()
     except BaseException:
         results.put((rank, None, traceback.format_exc()))

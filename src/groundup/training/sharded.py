@@ -432,6 +432,8 @@ class Sharded:
                 for stage in self.stages:
                     if stage.found and self.tp_rank == 0:
                         found.add(stage.found[0], batch, 0)
+        for module in (one for stage in self.stages for one in stage.modules() if isinstance(one, FSDPModule)):
+            module.reshard()  # what was gathered may have been averaged weights
         names = self.world.union(set(found.sums))
         rows = self.world.gather([float(found.tokens), *(found.sums.get(name, 0.0) for name in names)]).sum(0).tolist()
         return Found(dict(zip(names, rows[1:], strict=True)), int(rows[0]))

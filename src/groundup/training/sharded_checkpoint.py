@@ -15,12 +15,15 @@ import re
 import shutil
 import threading
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
@@ -74,7 +77,7 @@ class Saving:
                 shutil.rmtree(self.work, ignore_errors=True)
                 (self.work / SHARDS).mkdir(parents=True)
             except OSError as error:
-                self.error = str(error)
+                self.error = f"process 0: {error}"
         dist.barrier(group)
         writer = HuggingFaceStorageWriter(str(self.work / SHARDS), save_distributed=True)
         kept = {name: value.clone() if asynchronous else value for name, value in states(sharded, average).items()}
@@ -90,8 +93,10 @@ class Saving:
                 save(kept, storage_writer=writer, process_group=self._group)
             mine = f"shard-{dist.get_rank() + 1:05d}-"
             self._digests = {f"{SHARDS}/{path.name}": digest_file(path) for path in (self.work / SHARDS).iterdir() if path.name.startswith(mine)}
-        except Exception as error:  # a full disk on one process is everyone's
-            self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        except CheckpointException as error:  # a full disk on one process is everyone's
+            self.error = "; ".join(f"process {rank}: {cause}" for rank, (cause, _) in sorted(error.failures.items()))
+        except Exception as error:
+            self.error = f"process {dist.get_rank()}: {type(error).__name__}: {error}".splitlines()[0]
 
     @property
     def ready(self) -> bool:
@@ -103,7 +108,7 @@ class Saving:
         self._thread.join()
         told: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(told, (self.error, self._digests))
-        problem = next((f"process {rank}: {error}" for rank, (error, _) in enumerate(told) if error), None)
+        problem = next((error for error, _ in told if error), None)
         if dist.get_rank() == 0:
             try:
                 if problem is None:
@@ -127,20 +132,19 @@ class Saving:
 
 
 def load(path: Path, sharded: Spread, average: dict[str, Tensor]) -> None:
-    """Fill the parts of this process and their optimizer's state from a checkpoint that any processes wrote."""
+    """Fill the parts of this process and their optimizer's state from a checkpoint that any number of processes wrote."""
+    if not (path / SHARDS).is_dir():
+        _load_whole(path, sharded, average)
+        return
     reader = HuggingFaceStorageReader(str(path / SHARDS))
     known = {name: one.size for name, one in reader.read_metadata().state_dict_metadata.items() if isinstance(one, TensorStorageMetadata)}
+    keys = _keys(known)
     wanted: dict[str, Tensor] = {}
     made: list[tuple[Part, str, Tensor]] = []
-    keys: dict[str, list[str]] = {}
-    for name in known:
-        if name.startswith("optimizer."):
-            of, _, key = name.removeprefix("optimizer.").rpartition(":")
-            keys.setdefault(of, []).append(key)
     for part in sharded.parts:
         name = f"model.{part.name}"
         if known.get(name) != part.parameter.shape:
-            raise GroundupError("the weights do not fit the model", where=str(path), do=f"{part.name} is missing or of another shape.")
+            raise _unfit(path, part)
         wanted[name] = part.parameter.detach()
         for key in keys.get(part.name, []):
             size = known[f"optimizer.{part.name}:{key}"]
@@ -159,6 +163,55 @@ def load(path: Path, sharded: Spread, average: dict[str, Tensor]) -> None:
         found.setdefault(part, {})[key] = local if value.ndim else value
     for part, state in found.items():
         sharded.optimizer.set_state(part.local, state)
+
+
+def _load_whole(path: Path, sharded: Spread, average: dict[str, Tensor]) -> None:
+    """The same from a checkpoint that one process wrote."""
+    rows: dict[str, dict[int, int]] = {}
+    for part in sharded.parts:  # how many rows each of the matrices has that one process keeps side by side
+        if (match := PART.search(part.name)) is not None:
+            rows.setdefault(part.name.replace(match[0], "."), {})[int(match[1])] = len(part.parameter)
+
+    def own(part: Part, value: Tensor) -> Tensor:
+        if (match := PART.search(part.name)) is not None and value.ndim:
+            sizes = rows[part.name.replace(match[0], ".")]
+            value = value.split([sizes[number] for number in sorted(sizes)])[int(match[1])]
+        if not value.ndim:
+            return value.clone()
+        return part.own(value).to(part.local.device, part.local.dtype if value.is_floating_point() else value.dtype, copy=True)
+
+    def named(part: Part) -> str:
+        return PART.sub(".", part.name)
+
+    weights, states = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
+    averages = load_file(path / "average.safetensors") if (path / "average.safetensors").exists() else {}
+    keys = _keys({f"optimizer.{name}": value.shape for name, value in states.items()})
+    for part in sharded.parts:
+        if named(part) not in weights:
+            raise _unfit(path, part)
+        value = own(part, weights[named(part)])
+        if value.shape != part.local.shape:
+            raise _unfit(path, part)
+        with torch.no_grad():
+            part.local.copy_(value)
+        if state := {key: own(part, states[f"{named(part)}:{key}"]) for key in keys.get(named(part), [])}:
+            sharded.optimizer.set_state(part.local, state)
+        if named(part) in averages:
+            average[part.name] = own(part, averages[named(part)])
+
+
+def _keys(known: Mapping[str, object]) -> dict[str, list[str]]:
+    """The kinds of the optimizer's state by parameter."""
+    keys: dict[str, list[str]] = {}
+    for name in known:
+        if name.startswith("optimizer."):
+            of, _, key = name.removeprefix("optimizer.").rpartition(":")
+            keys.setdefault(of, []).append(key)
+    return keys
+
+
+def _unfit(path: Path, part: Part) -> GroundupError:
+    return GroundupError("the weights do not fit the model", where=str(path), do=f"{part.name} is missing or of another shape.")
 
 
 def _local_shape(part: Part, size: torch.Size) -> tuple[int, ...]:
