@@ -34,14 +34,14 @@ def all_reduce(x: Tensor, group: Group, how: dist.ReduceOp.RedOpType = dist.Redu
 def _all_gather(x: Tensor, group: Group, dim: int) -> Tensor:
     x = x.movedim(dim, 0).contiguous()
     whole = x.new_empty((x.shape[0] * group.size(), *x.shape[1:]))
-    dist.all_gather_into_tensor(whole, x, group=group)
+    dist.all_gather_single(whole, x, group=group)
     return whole.movedim(0, dim)
 
 
 def _reduce_scatter(x: Tensor, group: Group, dim: int) -> Tensor:
     x = x.movedim(dim, 0).contiguous()
     part = x.new_empty((x.shape[0] // group.size(), *x.shape[1:]))
-    dist.reduce_scatter_tensor(part, x, group=group)
+    dist.reduce_scatter_single(part, x, group=group)
     return part.movedim(0, dim)
 
 

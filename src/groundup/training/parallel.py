@@ -58,7 +58,7 @@ class World:
     def gather(self, row: list[float]) -> Tensor:
         """All processes' rows of numbers, (processes, numbers), float64."""
         rows = torch.empty(self.size, len(row), dtype=torch.float64)
-        dist.all_gather_into_tensor(rows, torch.tensor([row], dtype=torch.float64))
+        dist.all_gather_single(rows, torch.tensor([row], dtype=torch.float64))
         return rows
 
     def agree(self, value: T) -> T:

@@ -175,7 +175,7 @@ def _load_whole(path: Path, sharded: Spread, average: dict[str, Tensor]) -> None
     def own(part: Part, value: Tensor) -> Tensor:
         if (match := PART.search(part.name)) is not None and value.ndim:
             sizes = rows[part.name.replace(match[0], ".")]
-            value = value.split([sizes[number] for number in sorted(sizes)])[int(match[1])]
+            value = torch.split(value, [sizes[number] for number in sorted(sizes)])[int(match[1])]
         if not value.ndim:
             return value.clone()
         return part.own(value).to(part.local.device, part.local.dtype if value.is_floating_point() else value.dtype, copy=True)

@@ -54,7 +54,7 @@ class Stage(nn.Module):
                 return self._sent(states, number, batch)
             part = self.objective.sums(self.model, states, batch)
         self.found[number] = part
-        return part.loss_sum.reshape(1)
+        return part.loss_sum.reshape(1).clone()  # no view, which the pipeline could not cut off
 
     def _sent(self, states: Any, number: int, batch: Batch) -> Any:
         """What goes on, with this stage's own losses hung on it; no views, which the pipeline cannot cut off."""

@@ -196,7 +196,10 @@ class _Run:
                         break
                     began = time.monotonic()
                     share = settings.schedule(settings.progress(step), settings.progress(step + 1))
-                    loss, figures, skipped, stopping = self._step(step, share, stop)
+                    # what hangs on the clock is the first process's to say
+                    due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
+                    loss, figures, skipped, told = self._step(step, share, _Wish(stop.is_set(), due, save_cost < CHEAP_SECONDS))
+                    stopping = told.stopping
                     if step == 0 and self.fresh and self.engine.config.family not in guards.SELF_CONFIDENT:
                         guards.check_first_loss(figures.get("cross_entropy", loss), self.engine.config.vocabulary)
                     elapsed = time.monotonic() - began
@@ -217,12 +220,11 @@ class _Run:
                     finished = step + 1
                     self.engine.settle()
                     self._show(watch, finished, loss, learning_rate, rate)
-                    due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
                     looks = self.between_looks and (finished % self.between_looks == 0 or finished == settings.steps)
                     must = finished == settings.steps or stopping
                     # a checkpoint that costs is written at the milestones that are kept, else when its time has come
-                    worth = save_cost < CHEAP_SECONDS or finished > settings.steps - self.milestone * settings.keep_checkpoints
-                    if must or (((finished % self.milestone == 0 and worth) or due or looks) and not self.guard.climbing):
+                    worth = told.cheap or finished > settings.steps - self.milestone * settings.keep_checkpoints
+                    if must or (((finished % self.milestone == 0 and worth) or told.due or looks) and not self.guard.climbing):
                         before = time.monotonic()
                         self._save(finished, wait=bool(must or looks))
                         last_save, save_cost = time.monotonic(), time.monotonic() - before
@@ -236,12 +238,12 @@ class _Run:
                 ahead.close()
         return self._finish(loss, seconds)
 
-    def _step(self, step: int, share: float, stop: threading.Event) -> tuple[float, dict[str, Any], str | None, bool]:
-        """One optimizer step. Returns the mean loss (nats), figures to log, why the step was skipped if it was, and
-        whether any process was asked to stop."""
+    def _step(self, step: int, share: float, wish: _Wish) -> tuple[float, dict[str, Any], str | None, _Wish]:
+        """One optimizer step. Returns the mean loss (nats), figures to log, why the step was skipped if it was, and what all
+        processes are to do: stop if any was asked to, save if the first one says so."""
         began = time.monotonic()
         found = self.engine.accumulate(self.batches, step, self.settings.seed)
-        everyone = self._tell(found, stop.is_set(), time.monotonic() - began)
+        everyone = self._tell(found, wish, time.monotonic() - began)
         loss, weight, tokens = everyone.sums.pop("loss"), everyone.sums.pop("weight"), everyone.tokens
         guards.check_weights(weight, step)
         gradients = self.engine.gradients()
@@ -263,22 +265,23 @@ class _Run:
         figures = {
             "gradient_norm": round(norm, 4), "tokens": tokens, **everyone.stragglers, **{name: round(value / weight, 5) for name, value in everyone.sums.items()},
         }  # fmt: skip
-        return loss / weight, figures, skipped, everyone.stopping
+        return loss / weight, figures, skipped, everyone.wish
 
-    def _tell(self, found: Found, stopping: bool, seconds: float) -> _Everyone:
+    def _tell(self, found: Found, wish: _Wish, seconds: float) -> _Everyone:
         """What all processes found, in one message."""
         if self.world.size == 1:
             bad = {} if found.bad is None else {0: found.bad}
-            return _Everyone(found.sums, found.tokens, stopping, bad, {})
+            return _Everyone(found.sums, found.tokens, wish, bad, {})
         if self.metric_names is None:  # once: a process without a micro-batch does not know them
             self.metric_names = self.world.union(set(found.sums) - {"loss", "weight"})
         names = ["loss", "weight", *self.metric_names]
-        rows = self.world.gather([float(found.tokens), float(stopping), float(-1 if found.bad is None else found.bad), seconds, *(found.sums.get(name, 0.0) for name in names)])
+        bad_micro = float(-1 if found.bad is None else found.bad)
+        rows = self.world.gather([float(found.tokens), float(wish.stopping), bad_micro, seconds, float(wish.due), float(wish.cheap), *(found.sums.get(name, 0.0) for name in names)])
         whole = rows.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sum(0).tolist() if (rows[:, 2] >= 0).any() else rows.sum(0).tolist()
         slowest = int(rows[:, 3].argmax())
         stragglers = {"slowest_process": slowest, "slowest_seconds": round(float(rows[slowest, 3]), 4), "median_seconds": round(float(rows[:, 3].median()), 4)}
         return _Everyone(
-            dict(zip(names, whole[4:], strict=True)), int(whole[0]), whole[1] > 0, {rank: int(one) for rank, one in enumerate(rows[:, 2].tolist()) if one >= 0},
+            dict(zip(names, whole[6:], strict=True)), int(whole[0]), _Wish(whole[1] > 0, bool(rows[0, 4]), bool(rows[0, 5])), {rank: int(one) for rank, one in enumerate(rows[:, 2].tolist()) if one >= 0},
             stragglers,
         )  # fmt: skip
 
@@ -396,12 +399,23 @@ class _Run:
 
 
 @dataclass(frozen=True)
+class _Wish:
+    """What a process would do after the step."""
+
+    stopping: bool
+    due: bool
+    """Whether the time for a checkpoint has come."""
+    cheap: bool
+    """Whether a checkpoint costs next to nothing."""
+
+
+@dataclass(frozen=True)
 class _Everyone:
     """What all processes found in a step."""
 
     sums: dict[str, float]
     tokens: int
-    stopping: bool
+    wish: _Wish
     bad: dict[int, int]
     """By process, the first micro-batch whose loss was no number."""
     stragglers: dict[str, Any]
