@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from groundup.corpus.collect import collect
 from groundup.corpus.pipeline import clean
 from groundup.dialogue import tune as tuning
@@ -21,9 +19,7 @@ from groundup.generation.engine import Engine
 from groundup.generation.rereading import engine as engine_of
 from groundup.generation.sampling import SamplingSettings
 from groundup.models.build import Model
-from groundup.models.build import build as build_model
 from groundup.models.config import ModelConfig
-from groundup.models.parts.init import initial_values
 from groundup.planning.budget import plan, vocabulary_shape
 from groundup.progress import say
 from groundup.report.figures import figures
@@ -37,11 +33,9 @@ from groundup.tokens.shards import TokenShards, TokenSplit
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.transforms import of_recipe
 from groundup.training import checkpoint
-from groundup.training.layout import layout
-from groundup.training.objectives import Objective
 from groundup.training.optimizers import OptimizerSettings
 from groundup.training.parallel import World
-from groundup.training.processes import device
+from groundup.training.spread import spread
 from groundup.training.task import batches_of, objective_of
 from groundup.training.trainer import Settings, train
 
@@ -124,34 +118,13 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         return {name: round(value, 5) for name, value in found.items() if value is not None}
 
     summary = train(
-        spread(run, stage, config, objective, phases, settings, None), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"] * World.present().size,
+        spread(recipe.parallel, config, objective, phases, settings, stage.work), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"] * World.present().size,
         bytes_per_token=data.split("train").bytes_per_token, evaluate=look,
     )  # fmt: skip
     counts = asdict(summary)
     del counts["checkpoint"], counts["seconds"]
     stage.finish({**counts, "training_seconds": summary.seconds})
     return stage
-
-
-def spread(
-    run: Run, stage: Stage, config: ModelConfig, objective: Objective, phases: list[BatchPhase], settings: Settings, model: Model | None,
-) -> Model | Sharded:  # fmt: skip
-    """The model as this run's processes hold it: whole, or laid out as `parallel` says; `model`: what to start from, else new."""
-    world, wish = World.present().size, run.recipe.parallel
-    plan = layout(wish, config, phases, world, begun=checkpoint.newest(stage.work) is not None)
-    if not plan.cut:
-        return build_model(config, seed=run.recipe.seed) if model is None else model
-    from groundup.training.sharded import Sharded  # torch.distributed takes long to import
-
-    if model is None:
-        with torch.device("meta"):
-            weights = initial_values(build_model(config), config, run.recipe.seed)
-    else:
-        weights = ((name, parameter.detach()) for name, parameter in model.named_parameters())
-    return Sharded(
-        config, objective, plan, weights, settings.optimizer, stage.work, precision=settings.precision, asynchronous=wish.asynchronous,
-        device=device(),
-    )  # fmt: skip
 
 
 def measured_together(run: Run, model: Sharded, held_out: TokenSplit, settled: dict[str, Any]) -> dict[str, Any]:

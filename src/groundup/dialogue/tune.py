@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,11 +31,16 @@ from groundup.models.decoder import Decoder
 from groundup.progress import say
 from groundup.recipe import Dialogue
 from groundup.run import Run, Stage, digest, read_json
+from groundup.tokens.loader import BatchPhase
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
 from groundup.training.objectives import NextToken, next_token
 from groundup.training.optimizers import OptimizerSettings
+from groundup.training.spread import spread
 from groundup.training.trainer import Settings, train
+
+if TYPE_CHECKING:
+    from groundup.training.sharded import Sharded
 
 REFERENCE_PAGES = "reference-pages"
 EVALUATED_ROWS = 8  # of held-out pairs; about 2,000 tokens, a moment beside a tuning step
@@ -92,8 +97,10 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         recipe.training, steps=steps, optimizer=optimizer, precision=planned["precision"], compile=planned["compile"], seed=recipe.seed,
     )
     unseen = list(itertools.islice(reference_pages.pairs(held_out), 200))
+    objective = NextToken(recipe.training.label_smoothing, recipe.training.z_loss)
+    phases = [BatchPhase(steps, model.config.context, planned["micro_batch"], planned["micro_batches"])]
     summary = train(
-        model, NextToken(recipe.training.label_smoothing, recipe.training.z_loss), batches, settings, stage=stage, title="tune", tokenizer=words.digest,
+        spread(recipe.parallel, model.config, objective, phases, settings, stage.work, model), objective, batches, settings, stage=stage, title="tune", tokenizer=words.digest,
         peak_flops=1e9 * planned["peak_gflops"], fresh=False,
         evaluate=_answer_loss(pack(unseen, EVALUATED_ROWS, 1)) if unseen else None,
     )  # fmt: skip
@@ -150,11 +157,14 @@ def quiz_prompt(template: Template, signature: str) -> list[int]:
     return template.ask(reference_pages.describe_question(signature))
 
 
-def _answer_loss(batches: PackedConversations) -> Callable[[Decoder, int], dict[str, Any]]:
+def _answer_loss(batches: PackedConversations) -> Callable[[Decoder | Sharded, int], dict[str, Any]]:
     """Mean loss (nats a token) on answers about held-out pages: falls while tuning teaches, rises when it overfits."""
     batch = batches(0, 0)
 
-    def evaluate(model: Decoder, step: int) -> dict[str, Any]:
+    def evaluate(model: Decoder | Sharded, step: int) -> dict[str, Any]:
+        if not isinstance(model, Decoder):
+            found = model.measure(batches, 1, seed=0).sums
+            return {"held_out_answer_loss": round(found.get("cross_entropy", found["loss"]) / found["weight"], 5)}
         with torch.no_grad():
             sums = next_token(model, batch)
         return {"held_out_answer_loss": round(float(sums.loss_sum / sums.weight_sum), 5)}
