@@ -24,6 +24,8 @@ MORE = {
     "transformer": ["model.layers=2"],
     "t5": ["model.layers=2"],
     "moe": ["model.feedforward=128", "model.experts=4"],
+    # as published, post-norm and with pairs of sentences, it stands at the bytes' frequencies for longer than these minutes
+    "bert": ["model.norm_place=pre", "training.objective=masked"],
 }
 SHAPE = [
     "tokens.kind=bytes", "model.width=128", "model.heads=4", "model.layers=4", "model.context=128", "training.batch_tokens=2048",
