@@ -199,7 +199,8 @@ def test_a_cut_run_goes_on_at_another_mesh(tmp_path: Path, plan: dict[str, Any],
     losses, _ = alone(config_of("llama"), 4, ADAMW, 1)
     first = next(json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines() if '"train"' in line)
     assert first["loss"] == pytest.approx(losses[0], abs=1e-4)
-    assert {"slowest_process", "slowest_seconds", "median_seconds"} <= set(first)
+    assert first["slowest_process"] == first["process_seconds"].index(max(first["process_seconds"]))
+    assert len(first["process_seconds"]) == 2
 
 
 def test_a_number_that_is_none_names_its_process_and_batch(tmp_path: Path) -> None:

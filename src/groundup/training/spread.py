@@ -29,7 +29,7 @@ def spread(
 ) -> Model | Sharded:  # fmt: skip
     """The model as the present processes hold it; `folder`: of its checkpoints; `start`: what to start from, else a new one from the
     run's seed. Raises RequestError where the plan cannot be."""
-    plan = layout(wish, config, phases, World.present().size, begun=checkpoint.newest(folder) is not None)
+    plan = layout(wish, config, phases, World.present().size, begun=bool(checkpoint.all_steps(folder)))
     if not plan.cut:
         return build(config, seed=settings.seed) if start is None else start
     from groundup.training.sharded import Sharded  # FSDP and pipelines take long to import
