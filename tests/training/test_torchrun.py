@@ -112,14 +112,17 @@ def test_a_job_survives_and_is_read_by_one_process(prepared: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_job_goes_on_without_a_lost_node(prepared: Path) -> None:
     port = free_port()
-    first = job(prepared, "shrunk", port, nodes="1:2", processes=1)
+    more = ("training.steps=400", "training.checkpoint_seconds=1")
+    first = job(prepared, "shrunk", port, *more, nodes="1:2", processes=1)
     time.sleep(2)
-    second = job(prepared, "shrunk", port, nodes="1:2", processes=1)
-    wait_for_step(prepared, "shrunk", 10)
-    os.killpg(second.pid, signal.SIGKILL)
+    second = job(prepared, "shrunk", port, *more, nodes="1:2", processes=1)
+    wait_for_step(prepared, "shrunk", 40)
+    for lost in (second, *workers(second)):  # workers have sessions of their own
+        lost.send_signal(signal.SIGKILL)
     assert first.wait(300) == 0
     rows = [json.loads(line) for line in (prepared / "runs" / "shrunk" / "log.jsonl").read_text().splitlines()]
-    assert max(row["step"] for row in rows if row["event"] == "train") == 40
+    assert max(row["step"] for row in rows if row["event"] == "train") == 400
+    assert {len(row.get("process_seconds", [0])) for row in rows if row["event"] == "train"} == {1, 2}  # two processes, then one
 
 
 def test_a_plan_without_its_processes_is_refused(tmp_path: Path) -> None:
