@@ -28,8 +28,8 @@ import psutil
 DISASTERS = ("kill", "stop", "full")
 SHAPE = [
     "tokens.kind=bytes", "model.family=llama", "model.width=64", "model.heads=4", "model.layers=4", "model.context=64", "training.batch_tokens=2048",
-    "training.micro_batch=4", "training.steps=300", "training.evaluations=0", "training.checkpoint_seconds=1", "training.track=[]",
-    "training.precision=fp32", "parallel.timeout_seconds=15", "clean.held_out.fraction=0.1",
+    "training.micro_batch=4", "training.steps=120", "training.evaluations=0", "training.checkpoint_seconds=0.5", "training.track=[]",
+    "training.precision=fp32", "parallel.timeout_seconds=20", "clean.held_out.fraction=0.1",
 ]  # fmt: skip
 TMPFS_MIB = 64
 
@@ -126,7 +126,7 @@ def one(number: int, base: Path, data: Path, plan: list[str], processes: int, ki
         ).returncode  # fmt: skip
         try:
             shutil.copytree(base, runs / "job")
-            at = draw.randint(1, 295)
+            at = draw.randint(1, 115)
             began = time.monotonic()
             with (Path(folder) / "err").open("wb") as err:
                 job = subprocess.Popen(command(data, runs, plan, processes), env=environment(), stdout=subprocess.DEVNULL, stderr=err, start_new_session=True)
