@@ -198,7 +198,7 @@ class _Run:
                     share = settings.schedule(settings.progress(step), settings.progress(step + 1))
                     # what hangs on the clock is the first process's to say
                     due = time.monotonic() - last_save >= max(settings.checkpoint_seconds, 50 * save_cost)  # under 2 % of the time
-                    loss, figures, skipped, told = self._step(step, share, _Wish(stop.is_set(), due, save_cost < CHEAP_SECONDS))
+                    loss, figures, skipped, told = self._step(step, share, stop, due, save_cost < CHEAP_SECONDS)
                     stopping = told.stopping
                     if step == 0 and self.fresh and self.engine.config.family not in guards.SELF_CONFIDENT:
                         guards.check_first_loss(figures.get("cross_entropy", loss), self.engine.config.vocabulary)
@@ -238,12 +238,12 @@ class _Run:
                 ahead.close()
         return self._finish(loss, seconds)
 
-    def _step(self, step: int, share: float, wish: _Wish) -> tuple[float, dict[str, Any], str | None, _Wish]:
+    def _step(self, step: int, share: float, stop: threading.Event, due: bool, cheap: bool) -> tuple[float, dict[str, Any], str | None, _Wish]:
         """One optimizer step. Returns the mean loss (nats), figures to log, why the step was skipped if it was, and what all
         processes are to do: stop if any was asked to, save if the first one says so."""
         began = time.monotonic()
         found = self.engine.accumulate(self.batches, step, self.settings.seed)
-        everyone = self._tell(found, wish, time.monotonic() - began)
+        everyone = self._tell(found, _Wish(stop.is_set(), due, cheap), time.monotonic() - began)
         loss, weight, tokens = everyone.sums.pop("loss"), everyone.sums.pop("weight"), everyone.tokens
         guards.check_weights(weight, step)
         gradients = self.engine.gradients()
