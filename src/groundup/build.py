@@ -34,7 +34,6 @@ from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.transforms import of_recipe
 from groundup.training import checkpoint
 from groundup.training.optimizers import OptimizerSettings
-from groundup.training.parallel import World
 from groundup.training.spread import spread
 from groundup.training.task import batches_of, objective_of
 from groundup.training.trainer import Settings, train
@@ -118,7 +117,7 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         return {name: round(value, 5) for name, value in found.items() if value is not None}
 
     summary = train(
-        spread(recipe.parallel, config, objective, phases, settings, stage.work), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"] * World.present().size,
+        spread(recipe.parallel, config, objective, phases, settings, stage.work), objective, loader, settings, stage=stage, title="pretrain", tokenizer=words.digest, peak_flops=1e9 * settled["peak_gflops"],
         bytes_per_token=data.split("train").bytes_per_token, evaluate=look,
     )  # fmt: skip
     counts = asdict(summary)
@@ -134,8 +133,7 @@ def measured_together(run: Run, model: Sharded, held_out: TokenSplit, settled: d
     source = batches_of(model.config, training, batches(run, held_out, [phase], mixed=False))
     steps = max(1, settled["evaluation_tokens"] // phase.tokens)
     found = model.measure(source, steps, run.recipe.seed)
-    nats = found.sums.get("cross_entropy", found.sums["loss"])
-    return {"objective_bits_per_byte": round(nats / math.log(2) / held_out.bytes_per_token / found.sums["weight"], 5)}
+    return {"objective_bits_per_byte": round(found.mean / math.log(2) / held_out.bytes_per_token, 5)}
 
 
 def plain(settled: dict[str, Any]) -> bool:

@@ -163,8 +163,7 @@ def _answer_loss(batches: PackedConversations) -> Callable[[Decoder | Sharded, i
 
     def evaluate(model: Decoder | Sharded, step: int) -> dict[str, Any]:
         if not isinstance(model, Decoder):
-            found = model.measure(batches, 1, seed=0).sums
-            return {"held_out_answer_loss": round(found.get("cross_entropy", found["loss"]) / found["weight"], 5)}
+            return {"held_out_answer_loss": round(model.measure(batches, 1, seed=0).mean, 5)}
         with torch.no_grad():
             sums = next_token(model, batch)
         return {"held_out_answer_loss": round(float(sums.loss_sum / sums.weight_sum), 5)}

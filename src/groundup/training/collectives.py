@@ -15,6 +15,8 @@ Each pair is one another's gradient; x is whole on every process, x_i is process
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,72 +48,29 @@ def _reduce_scatter(x: Tensor, group: Group, dim: int) -> Tensor:
 
 
 def _own(x: Tensor, group: Group, dim: int) -> Tensor:
-    return x.chunk(group.size(), dim)[group.rank()]
+    return x.chunk(group.size(), dim)[group.rank()].contiguous()
 
 
-class _Enter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
-        ctx.group = group
-        return x.view_as(x)
+class _Message(torch.autograd.Function):
+    """One message on the way forward, another on the way back."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return all_reduce(grad, ctx.group), None
-
-
-class _Leave(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
-        return all_reduce(x, group)
+    def forward(ctx: Any, x: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.back = back
+        return there(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return grad, None
+        return ctx.back(grad), None, None
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group, dim: int) -> Tensor:
-        ctx.group, ctx.dim = group, dim
-        return _all_gather(x, group, dim)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return _reduce_scatter(grad, ctx.group, ctx.dim), None, None
+def _message(x: Tensor, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
+    y: Tensor = _Message.apply(x, there, back)  # type: ignore[no-untyped-call]
+    return y
 
 
-class _Scatter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group, dim: int) -> Tensor:
-        ctx.group, ctx.dim = group, dim
-        return _reduce_scatter(x, group, dim)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return _all_gather(grad, ctx.group, ctx.dim), None, None
-
-
-class _Cut(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group, dim: int) -> Tensor:
-        ctx.group, ctx.dim = group, dim
-        return _own(x, group, dim).contiguous()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return _all_gather(grad, ctx.group, ctx.dim), None, None
-
-
-class _Join(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: Group, dim: int) -> Tensor:
-        ctx.group, ctx.dim = group, dim
-        return _all_gather(x, group, dim)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return _own(grad, ctx.group, ctx.dim).contiguous(), None, None
+def _same(x: Tensor) -> Tensor:
+    return x.view_as(x)
 
 
 class _Exchange(torch.autograd.Function):
@@ -153,38 +112,32 @@ def beside(x: Tensor, loss: Tensor) -> Tensor:
 
 def enter(x: Tensor, group: Group) -> Tensor:
     """x as it is; the gradients of all processes are added."""
-    y: Tensor = _Enter.apply(x, group)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, _same, partial(all_reduce, group=group))
 
 
 def leave(x: Tensor, group: Group) -> Tensor:
     """The sum over the processes; each has the whole gradient."""
-    y: Tensor = _Leave.apply(x, group)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, partial(all_reduce, group=group), _same)
 
 
 def gather(x: Tensor, group: Group, dim: int = 1) -> Tensor:
     """All parts along `dim`; the gradients are added and cut."""
-    y: Tensor = _Gather.apply(x, group, dim)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, partial(_all_gather, group=group, dim=dim), partial(_reduce_scatter, group=group, dim=dim))
 
 
 def scatter(x: Tensor, group: Group, dim: int = 1) -> Tensor:
     """Own part along `dim` of the sum over the processes."""
-    y: Tensor = _Scatter.apply(x, group, dim)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, partial(_reduce_scatter, group=group, dim=dim), partial(_all_gather, group=group, dim=dim))
 
 
 def cut(x: Tensor, group: Group, dim: int = 1) -> Tensor:
     """Own part along `dim` of what all processes have whole."""
-    y: Tensor = _Cut.apply(x, group, dim)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, partial(_own, group=group, dim=dim), partial(_all_gather, group=group, dim=dim))
 
 
 def join(x: Tensor, group: Group, dim: int = 1) -> Tensor:
     """All parts along `dim`, for what all processes go on with alike."""
-    y: Tensor = _Join.apply(x, group, dim)  # type: ignore[no-untyped-call]
-    return y
+    return _message(x, partial(_all_gather, group=group, dim=dim), partial(_own, group=group, dim=dim))
 
 
 def exchange(x_ND: Tensor, sent: list[int], received: list[int], group: Group) -> Tensor:

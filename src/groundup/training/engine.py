@@ -33,6 +33,11 @@ class Found:
     bad: int | None = None
     """The first micro-batch whose loss was no number."""
 
+    @property
+    def mean(self) -> float:
+        """The plain cross-entropy, nats a weighted token."""
+        return self.sums.get("cross_entropy", self.sums["loss"]) / self.sums["weight"]
+
     def add(self, part: Sums, batch: Batch, micro: int) -> None:
         """One more micro-batch."""
         for name, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():

@@ -50,6 +50,8 @@ class Layout:
 
     def stage_indices(self, pp_rank: int) -> list[int]:
         """The stages of a pipeline rank: in turn, or down and up again (V)."""
+        if self.pp == 1:
+            return [0]
         if self.schedule in V_SHAPED:
             return [pp_rank, 2 * self.pp - 1 - pp_rank]
         return [pp_rank + turn * self.pp for turn in range(self.stages)]

@@ -41,12 +41,8 @@ class Part:
 
     def own(self, whole: Tensor) -> Tensor:
         """The local part of a whole tensor."""
-        return own_part(whole, self.parameter)
-
-
-def own_part(whole: Tensor, like: Tensor) -> Tensor:
-    """The part of `whole` that belongs here, cut as `like` is."""
-    if not isinstance(like, DTensor):
-        return whole
-    shape, offset = compute_local_shape_and_global_offset(whole.shape, like.device_mesh, like.placements)
-    return whole[tuple(slice(start, start + length) for start, length in zip(offset, shape, strict=True))]
+        like = self.parameter
+        if not isinstance(like, DTensor):
+            return whole
+        shape, offset = compute_local_shape_and_global_offset(whole.shape, like.device_mesh, like.placements)
+        return whole[tuple(slice(start, start + length) for start, length in zip(offset, shape, strict=True))]

@@ -62,6 +62,7 @@ SCHEDULES: dict[str, Any] = {
 }  # fmt: skip
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)  # it warns of how FSDP and tp share a dimension
 
+
 class Sharded:
     """The model's stages on this process, and the sums over all processes that training needs: an `Engine`."""
 
@@ -97,7 +98,7 @@ class Sharded:
     def _build(self, weights: Iterable[tuple[str, Tensor]]) -> list[Stage]:
         layout, total, count = self.layout, layers_of(self.config), self.layout.pp * self.layout.stages
         stages = []
-        for index in layout.stage_indices(self.pp_rank) if layout.pp > 1 else [0]:
+        for index in layout.stage_indices(self.pp_rank):
             with torch.device("meta"):
                 model = CLASSES[self.config.kind](self.config)
             for module in model.modules():  # tables that are no parameters
@@ -106,7 +107,7 @@ class Sharded:
                         module._buffers[name] = None
             model.to(self.dtype)
             first, last = index == 0, index == count - 1
-            leave_out(model, layout.layers(index, total) if layout.pp > 1 else range(total), first=first, last=last)
+            leave_out(model, layout.layers(index, total), first=first, last=last)
             self._give_out_experts(model)
             stages.append(Stage(model, self.objective, self.precision, first=first, last=last))
         self._fill(stages, weights)
@@ -216,19 +217,13 @@ class Sharded:
         """Parameters that several stages hold (a tied embedding), each with the pipeline ranks that do (None: this one alone)."""
         if self.layout.pp == 1:
             return []
-        names: list[set[str]] = []
-        counts: list[dict[str, int]] = []
-        for rank in range(self.layout.pp):
-            held = self.everyone[self._rank_at(rank)]
-            names.append(set(held))
-            counts.append({name: held.count(name) for name in held})
-        every = sorted(set().union(*names))
+        held = [self.everyone[self._rank_at(rank)] for rank in range(self.layout.pp)]
         found: list[tuple[str, Group | None]] = []
         made: dict[tuple[int, ...], Group] = {}
-        for name in every:
-            ranks = tuple(rank for rank in range(self.layout.pp) if name in names[rank])
+        for name in sorted(set().union(*held)):
+            ranks = tuple(rank for rank in range(self.layout.pp) if name in held[rank])
             if len(ranks) == 1:
-                if counts[ranks[0]][name] > 1 and self.pp_rank == ranks[0]:
+                if held[ranks[0]].count(name) > 1 and self.pp_rank == ranks[0]:
                     found.append((name, None))
                 continue
             if ranks not in made:
@@ -441,8 +436,8 @@ class Sharded:
     def _forward(self, batch: Batch) -> None:
         """One micro-batch through all stages, one after the other."""
         count, number = self.layout.pp * self.layout.stages, torch.tensor(0)
-        own = dict(zip(self.layout.stage_indices(self.pp_rank) if self.layout.pp > 1 else [0], self.stages, strict=True))
-        homes = {index: rank for rank in range(self.layout.pp) for index in (self.layout.stage_indices(rank) if self.layout.pp > 1 else [0])}
+        own = dict(zip(self.layout.stage_indices(self.pp_rank), self.stages, strict=True))
+        homes = {index: rank for rank in range(self.layout.pp) for index in self.layout.stage_indices(rank)}
         carried: tuple[Tensor, ...] = ()
         for index in range(count):
             here, before = homes[index] == self.pp_rank, index and homes[index - 1] == self.pp_rank

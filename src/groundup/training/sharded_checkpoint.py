@@ -71,7 +71,6 @@ class Saving:
         self._group, self._config, self._state = group, sharded.config, {**state, "step": step}
         self.error: str | None = None
         self._digests: dict[str, str] = {}
-        self.cleared = True
         if dist.get_rank() == 0:
             try:
                 shutil.rmtree(self.work, ignore_errors=True)

@@ -73,6 +73,7 @@ def layer_of(name: str) -> str | None:
 
 
 def left_by_layer(model: nn.Module) -> dict[str, set[str]]:
+    """The names of each layer's parameters."""
     found: dict[str, set[str]] = {}
     for name, _ in model.named_parameters():
         if (layer := layer_of(name)) is not None:
@@ -81,13 +82,13 @@ def left_by_layer(model: nn.Module) -> dict[str, set[str]]:
 
 
 def home_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that a parameter belongs to, and its name there."""
     path, _, attribute = name.rpartition(".")
     return model.get_submodule(path), attribute
 
 
 def fill_tables(model: Model, config: ModelConfig, device: str, dtype: torch.dtype) -> None:
     """Make the buffers anew that a model built on the meta device has none of."""
-    fresh: dict[str, Tensor] = {}
     small = CLASSES[config.kind](config.model_copy(update={"layers": 1, "decoder_layers": None if config.decoder_layers is None else 1, "vocabulary": 1, "ngram_rows": ()}))
     fresh = dict(small.named_buffers())
     for path, module in model.named_modules():

@@ -124,7 +124,7 @@ def train(
 ) -> Summary:
     """Train `model` in place for `settings.steps`, going on from the newest checkpoint in `stage.work` if there is one.
 
-    `tokenizer`: its digest, kept in every checkpoint; `peak_flops`: the machine's measured matrix-product rate (FLOP/s);
+    `tokenizer`: its digest, kept in every checkpoint; `peak_flops`: the matrix-product rate of a process (FLOP/s);
     `bytes_per_token`: to show the loss in bits per byte; `evaluate(model, step)`: figures to log, called after the
     step's checkpoint is safe, the first of them watched by early stopping (smaller is better); `fresh`: the model knows
     nothing yet, so its first loss must be near ln(vocabulary).
@@ -159,6 +159,7 @@ class _Run:
         keep_freed_memory()
         settings = self.settings
         self.world, self.parameters = self.engine.world, self.engine.parameters
+        self.peak_flops = None if self.peak_flops is None else self.peak_flops * self.world.size
         self.guard = guards.SpikeGuard(settings.spike_sigmas)
         self.matrices = [parameter for parameter in self.parameters if parameter.ndim >= 2]
         self.milestone = math.ceil(settings.steps / 10)
