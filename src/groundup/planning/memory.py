@@ -101,14 +101,14 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
     D, outer, inner, K = config.width, config.heads * config.head_width, config.kv_heads * config.head_width, config.heads
     kv = inner / t if config.kv_heads % t == 0 else config.head_width * max(1, config.kv_heads // t)
     qkv = outer / t + 2 * kv
+    kept_beside = (4 * D / cut if config.shortcut else 0.0) + (0.5 * 4 * kv if config.value_embeddings else 0.0)
     if recompute == "full":
-        return 4 * D / cut
+        return 4 * D / cut + kept_beside
     gated = config.gated
     up = (2 if gated else 1) * config.feedforward / t
-    parallel = config.parallel != "no"
     if recompute == "selective":
         feed = (up + D) * max(1, config.experts_a_token if config.experts else 1)
-        return 4 * D / cut + c * (qkv + outer / t + D + feed) + 4 * K / t
+        return 4 * D / cut + kept_beside + c * (qkv + outer / t + D + feed) + 4 * K / t
     sublayers = 1 if config.parallel == "one-norm" else 2
     # norms, and what the linear maps read
     if config.norm == "rms":
@@ -121,6 +121,8 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
     found = sublayers * (normal + read)
     if config.parallel == "two-norms":  # both keep the same stream
         found -= normal if config.norm == "layer" else 0
+    if config.parallel == "one-norm" and c == 2:  # each reader has a bf16 copy of its own
+        found += read
     # attention: projections, rotated or normalised queries and keys, output, a mask of the row, a bias of each head
     found += c * (qkv + outer / t) + 4 * K / t
     turned = outer / t + kv
@@ -137,31 +139,21 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
         found += c * context
     if config.attention_softcap:
         found += 3 * 4 * (K / t) * context
-    if config.value_embeddings:  # every other layer: the embedding, its gate, the values made of both
-        found += 0.5 * ((4 + c) * kv + 12)
-    if config.shortcut:
-        found += 4 * D / cut
+    if config.value_embeddings:  # every other layer: its gate, the values made anew, so that the projections go
+        found += 0.5 * (c * kv + 12 - c * qkv)
+    found += kept_beside
     if config.residual == "rezero":
         found += 2 * c * D / cut
     # feed-forward: before the activation, after it, and what the second map reads
     F = config.feedforward / t
-    match config.activation:
-        case "reglu":
-            one = 4 * F
-        case "swiglu" | "geglu" | "geglu_tanh":
-            one = 4 * F
-        case "relu":
-            one = F
-        case _:
-            one = 2 * F
+    one = 4 * F if gated else F if config.activation == "relu" else 2 * F
     if config.experts:
         k, X = config.experts_a_token, config.experts
-        taken = k * c * (one + 3 * D) + 4 * (5 * X + 6 * k)
+        taken = k * (c * (one + 2 * D) + 4 * D) + 4 * (5 * X + 6 * k)
         found += taken + (config.shared_experts * c * one if config.shared_experts else 0)
     else:
         found += c * one
-    dropout = (config.residual_dropout > 0) * sublayers * D / cut + (config.attention_dropout > 0) * 4 * K * context / t
-    return found + dropout if not parallel else found + dropout
+    return found + (config.residual_dropout > 0) * 2 * D / cut + (config.attention_dropout > 0) * 9 * K * context / t
 
 
 def _window(config: ModelConfig, context: int) -> float:
@@ -176,9 +168,10 @@ def outside_bytes(config: ModelConfig, precision: str, *, tp: int = 1, sequence:
     c, cut = 2 if precision == "bf16" else 4, tp if sequence else 1
     D = config.width
     last = (4 * D + 8) / cut if config.norm_place == "pre" and config.norm in ("rms", "layer") else 0.0
-    transform = 3 * c * D if config.kind == "encoder" else 0.0
+    asked = 0.15 if config.kind == "encoder" else 1.0  # BERT scores what was hidden alone
+    transform = asked * 3 * c * D if config.kind == "encoder" else 0.0
     embedded = 4 * D if config.embedding_norm or config.ngram_rows else 0.0
-    return last + transform + embedded + c * D + (4 * config.head_width if config.position == "rotary" else 0) + 5 * 8
+    return last + transform + embedded + asked * c * D + (4 * config.head_width if config.position == "rotary" else 0) + 5 * 8
 
 
 def memory(
@@ -190,7 +183,7 @@ def memory(
     `counted`: bytes a token in one layer and around the layers, in place of the closed form (kinds it does not know).
     """
     indices = layout.stage_indices(pp_rank)
-    model = [piece for index in indices for piece in pieces(config, layout, index)]
+    model = tuple(piece for index in indices for piece in pieces(config, layout, index))
     total = layers_of(config)
     layers = sum(len(layout.layers(index, total)) if layout.pp > 1 else total for index in indices)
     last, first = layout.pp * layout.stages - 1 in indices, 0 in indices
@@ -200,8 +193,9 @@ def memory(
     own = sum(-(-piece.rows // shards) * (piece.numel // piece.rows) for piece in model)
     largest = _largest_layer(model)
     rest = sum(piece.numel for piece in model if not piece.layer)
-    gathered = 0.0 if layout.zero == 0 else 4.0 * N if layout.zero < 3 else 4.0 * (rest + 2 * largest)
-    whole_gradients = layout.zero == 1 or (layout.zero == 2 and layout.pp > 1)
+    # torch's pipelines neither reshard nor reduce before the step's last backward pass
+    gathered = 0.0 if layout.zero == 0 else 4.0 * N if layout.zero < 3 or layout.pp > 1 else 4.0 * (rest + 2 * largest)
+    whole_gradients = layout.zero == 1 or (layout.zero > 1 and layout.pp > 1)
     gradients = 4.0 * own + (0.0 if layout.zero == 0 else 4.0 * N if whole_gradients else 4.0 * max(largest, rest))
     state = _state(model, optimizer) * own / max(1, N)
     tokens = rows * context
@@ -211,8 +205,8 @@ def memory(
         token_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence, recompute=recompute),
         outside_bytes(config, precision, tp=layout.tp, sequence=layout.sequence),
     )
-    casts = 2.0 * matrices * flying if precision == "bf16" and recompute != "full" else 2.0 * matrices / max(1, layers) if precision == "bf16" else 0.0
-    activations = tokens * flying * (layers * layer + (around if last else 0) + (4 * config.width if first else 0))
+    casts = 2.0 * matrices * flying if precision == "bf16" and recompute == "none" else 2.0 * matrices / max(1, layers) if precision == "bf16" else 0.0
+    activations = tokens * flying * (layers * layer + (around if last else 0))
     inside = tokens * token_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence) if recompute != "none" else 0.0
     c = 2 if precision == "bf16" else 4
     working = tokens * (c * (4 if config.gated else 2) * config.feedforward / layout.tp + 3 * 4 * config.width)
@@ -231,7 +225,7 @@ def memory(
     return Memory(**{**asdict(parts), "allowance": fixed + share * parts.total})
 
 
-def _largest_layer(model: list[Piece]) -> int:
+def _largest_layer(model: tuple[Piece, ...]) -> int:
     sizes: dict[str, int] = {}
     for piece in model:
         if piece.layer:
@@ -241,16 +235,8 @@ def _largest_layer(model: list[Piece]) -> int:
     return max(sizes.values(), default=0)
 
 
-def _state(model: list[Piece], optimizer: str) -> float:
+def _state(model: tuple[Piece, ...], optimizer: str) -> float:
     """Bytes of optimizer state of all that a process holds."""
     if optimizer != "muon":
         return float(STATE[optimizer]) * sum(piece.numel for piece in model)
     return float(sum(piece.numel * (4 if piece.layer and piece.numel > piece.rows else 8) for piece in model))
-
-
-def worst(config: ModelConfig, layout: Layout, rows: int, context: int, micros: int, **more: object) -> tuple[int, Memory]:
-    """The pipeline rank that needs most, and what it needs."""
-    ranks = range(layout.pp)
-    found = {rank: memory(config, layout, rows, context, micros, pp_rank=rank, **more) for rank in ranks}  # type: ignore[arg-type]
-    rank = max(ranks, key=lambda one: found[one].total)
-    return rank, found[rank]

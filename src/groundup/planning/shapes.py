@@ -32,18 +32,22 @@ class Piece:
         return "blocks." in self.name
 
 
-def pieces(config: ModelConfig, layout: Layout, stage: int) -> list[Piece]:
+def pieces(config: ModelConfig, layout: Layout, stage: int) -> tuple[Piece, ...]:
     """What a process of a stage holds. With ep its share of the experts."""
     held = layout.layers(stage, layers_of(config)) if layout.pp > 1 else range(layers_of(config))
-    first, last = stage == 0, stage == layout.pp * layout.stages - 1
+    return _pieces(config, held, stage == 0, stage == layout.pp * layout.stages - 1, layout.tp, layout.ep)
+
+
+@lru_cache(maxsize=1024)
+def _pieces(config: ModelConfig, held: range, first: bool, last: bool, tp: int, ep: int) -> tuple[Piece, ...]:
     found = []
     for name, shape in _named(config):
         if not _held(name, config, held, first, last):
             continue
-        if layout.ep > 1 and ".experts." in name and int(name.split(".experts.")[1].split(".")[0]) >= config.experts // layout.ep:
+        if ep > 1 and ".experts." in name and int(name.split(".experts.")[1].split(".")[0]) >= config.experts // ep:
             continue
         for part, rows, numel in _matrices(name, shape, config):
-            n = 1 if kept_whole(part, config, layout) else layout.tp
+            n = 1 if kept_whole(part, config, tp) else tp
             if part.endswith(ROWS):
                 found.append(Piece(part, rows, numel // n, n > 1))
             elif any(f"{one}." in f"{part}." for one in COLUMNS):
@@ -51,12 +55,12 @@ def pieces(config: ModelConfig, layout: Layout, stage: int) -> list[Piece]:
                 found.append(Piece(part, own, own * (numel // rows), n > 1))
             else:
                 found.append(Piece(part, rows, numel, False))
-    return found
+    return tuple(found)
 
 
-def kept_whole(part: str, config: ModelConfig, layout: Layout) -> bool:
+def kept_whole(part: str, config: ModelConfig, tp: int) -> bool:
     """Whether keys and values have too few heads to be cut."""
-    return config.kv_heads % layout.tp != 0 and ("qkv.weight." in f"{part}." or "qkv.bias." in f"{part}.") and not part.endswith(".0")
+    return config.kv_heads % tp != 0 and ("qkv.weight." in f"{part}." or "qkv.bias." in f"{part}.") and not part.endswith(".0")
 
 
 @lru_cache(maxsize=8)

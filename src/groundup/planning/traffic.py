@@ -51,7 +51,7 @@ def bytes_sent(
 
 
 def _tp(
-    config: ModelConfig, layout: Layout, model: list[Piece], held: range, first: bool, last: bool, stream: int, places: int, micros: int, number: int,
+    config: ModelConfig, layout: Layout, model: tuple[Piece, ...], held: range, first: bool, last: bool, stream: int, places: int, micros: int, number: int,
     smoothing: bool,
 ) -> int:  # fmt: skip
     n = layout.tp
@@ -65,7 +65,7 @@ def _tp(
     return (n - 1) * (micros * parts + 2 * partial * number) // n
 
 
-def _dp(layout: Layout, model: list[Piece], micros: int, number: int) -> int:
+def _dp(layout: Layout, model: tuple[Piece, ...], micros: int, number: int) -> int:
     n, copies = layout.dp // layout.replicate, layout.replicate
     if layout.zero == 0:
         n, copies = layout.dp, 1
@@ -78,7 +78,7 @@ def _dp(layout: Layout, model: list[Piece], micros: int, number: int) -> int:
     return ((n - 1) * (gathers + reductions) + 2 * (copies - 1) * (layers + rest) // copies) * number // n
 
 
-def _whole(layout: Layout, model: list[Piece]) -> list[tuple[str, int]]:
+def _whole(layout: Layout, model: tuple[Piece, ...]) -> list[tuple[str, int]]:
     """Parameters that every process of the tp axis has whole, as far as this one keeps them."""
     shards = layout.dp if layout.zero else 1
     return [(piece.name, -(-piece.rows // shards) * (piece.numel // piece.rows)) for piece in model if not piece.cut]
@@ -86,7 +86,7 @@ def _whole(layout: Layout, model: list[Piece]) -> list[tuple[str, int]]:
 
 def _found_in_parts(name: str, config: ModelConfig, layout: Layout) -> bool:
     inside = name.startswith(("blocks.", "norm.", "shortcut."))
-    return kept_whole(name, config, layout) or (layout.sequence and inside)
+    return kept_whole(name, config, layout.tp) or (layout.sequence and inside)
 
 
 def _tied(config: ModelConfig, layout: Layout, first: bool, last: bool, number: int) -> int:

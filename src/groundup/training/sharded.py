@@ -74,7 +74,7 @@ class Sharded:
         the checkpoints; `asynchronous`: they are written while training goes on."""
         assert dist.get_world_size() == layout.world
         self.config, self.objective, self.layout, self.precision, self.device, self.dtype = config, objective, layout, precision, device, dtype
-        self.mesh = _mesh(layout, device)
+        self.mesh = mesh_of(layout, device)
         self.pp_rank, self.tp_rank = self.mesh["pp"].get_local_rank(), self.mesh["tp"].get_local_rank()
         shards = layout.dp // layout.replicate
         self.dp_rank = self.mesh["replicate"].get_local_rank() * shards + self.mesh["outer"].get_local_rank() * layout.ep + self.mesh["ep"].get_local_rank()
@@ -507,7 +507,8 @@ def _expert(name: str) -> bool:
     return ".experts." in name
 
 
-def _mesh(layout: Layout, device: str) -> DeviceMesh:
+def mesh_of(layout: Layout, device: str) -> DeviceMesh:
+    """The processes by axis."""
     shards = layout.dp // layout.replicate
     names = ("pp", "replicate", "outer", "ep", "tp")
     mesh = init_device_mesh(device, (layout.pp, layout.replicate, shards // layout.ep, layout.ep, layout.tp), mesh_dim_names=names)
