@@ -234,11 +234,11 @@ def _plan_for(
     else:
         chosen = read_recipe(what, overrides, name)
     wish = answer.Wish(hardware, count, tokens, best, mfu, flops_per_device, price)
-    found = answer.planned(chosen, wish, trace)
+    job, settled_plan, found = answer.planned(chosen, wish, trace)
     if out is not None:
         from groundup.report.plan import write
 
-        write(chosen, wish, found, out)
+        write(job, settled_plan, found, out)
         say(f"the page: {out}")
     print(json.dumps(found) if as_json else answer.as_text(found))
 

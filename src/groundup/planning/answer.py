@@ -89,8 +89,8 @@ def job_of(recipe: Recipe, wish: Wish) -> Job:
     )  # fmt: skip
 
 
-def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> dict[str, Any]:
-    """The plan as plain data: the planner's figures, `reasons`, `runners_up`, and where asked for `trace`, of one process."""
+def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[Job, Plan, dict[str, Any]]:
+    """The job, its plan, and both as plain data: the planner's figures, `reasons`, `runners_up`, and where asked for `trace`, of one process."""
     job = job_of(recipe, wish)
     said = "parallel" in recipe.model_fields_set
     plans = settle(job, search=wish.best or not said)
@@ -101,7 +101,7 @@ def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> dict[s
         found["instead"] = _instead(job)
     if trace_rank is not None:
         found["trace"] = traced(job, plans[0], trace_rank)
-    return found
+    return job, plans[0], found
 
 
 def traced(job: Job, plan: Plan, rank: int) -> dict[str, Any]:

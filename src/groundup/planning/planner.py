@@ -160,7 +160,8 @@ def best(job: Job, runners_up: int = 5) -> list[Plan]:
         )  # fmt: skip
     fitting = [plan for plan in found if plan.fits]
     if not fitting:
-        return [min(found, key=lambda plan: plan.memory.total)]
+        as_asked = [plan for plan in found if plan.layout.recompute == job.parallel.recompute] or found
+        return [min(as_asked, key=lambda plan: plan.memory.total)]
     kinds: dict[tuple[int, int, int], Plan] = {}
     for plan in fitting:
         kinds.setdefault((plan.layout.tp, plan.layout.pp, plan.layout.zero), plan)
@@ -225,8 +226,3 @@ def settle(job: Job, *, search: bool) -> list[Plan]:
         raise problem
     fitting = [plan for plan in found if plan.fits] or found[:1]
     return [min(fitting, key=lambda plan: plan.time.total / plan.tokens_a_step)]
-
-
-def with_layout(job: Job, **changes: Any) -> Job:
-    """The job with its parallel section changed."""
-    return replace(job, parallel=job.parallel.model_copy(update=changes))

@@ -34,7 +34,7 @@ from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.parts import Part
 from groundup.training.precision import Precision, autocast
 from groundup.training.sharded import Sharded, mesh_of
-from groundup.training.stage import recompute
+from groundup.training.stage import layers_in, recompute
 from groundup.training.task import measured_objective, random_batch
 from groundup.training.tensor_parallel import TensorParallel
 
@@ -245,9 +245,8 @@ def counted(config: ModelConfig, context: int, *, precision: Precision = "fp32",
         small = config.model_copy(update={"layers": count} | ({} if config.decoder_layers is None else {"decoder_layers": count}))
         layers[count] = layers_of(small)
         model, objective = build(small, seed=0), measured_objective(small)
-        for module in model.modules():
-            if type(module).__name__ in ("Block", "Layer"):
-                recompute(module, how)
+        for layer in layers_in(model):
+            recompute(layer, how)
         batch = objective.prepare(random_batch(small, 1, context))
         with Live() as live, autocast(precision):
             sums = objective.sums(model, objective.states(model, batch), batch)

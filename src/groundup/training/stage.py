@@ -203,6 +203,11 @@ def _connect_sides(stage: Stage, config: ModelConfig) -> None:
     model.embed, model.encode, model.hidden = embedded, encoded, written
 
 
+def layers_in(model: nn.Module) -> list[nn.Module]:
+    """A model's layers, whatever its kind."""
+    return [module for name, module in model.named_modules() if name.rpartition(".")[0].endswith("blocks")]
+
+
 def recompute(layer: nn.Module, how: str) -> None:
     """Let the backward pass compute a layer again."""
     if how == "none":
