@@ -10,7 +10,7 @@ from groundup.errors import RequestError
 from groundup.models import presets
 from groundup.models.config import ModelConfig, resolved
 from groundup.planning.compute_optimal import LAWS, shape
-from groundup.planning.devices import GIB, Device, device
+from groundup.planning.devices import GIB, THIS_MACHINE, Device, device
 from groundup.planning.planner import Job, Plan, active_parameters, best, figures, settle
 from groundup.recipe import Recipe
 
@@ -74,7 +74,7 @@ def job_of(recipe: Recipe, wish: Wish) -> Job:
     training = recipe.training
     batch = training.batch_tokens if isinstance(training.batch_tokens, int) else None
     if tokens is None:
-        tokens = published.get("tokens") or (training.steps and batch and training.steps * batch) or TOKENS_PER_PARAMETER * active_parameters(config)
+        tokens = published.get("tokens") or published.get("steps", 0) * published.get("batch_tokens", 0) or (training.steps or 0) * (batch or 0) or TOKENS_PER_PARAMETER * active_parameters(config)
     if batch is None:
         most = max(config.context * wish.count, min(GPU_BATCH if not hardware.cpu else 16_384, int(tokens / 100)))
         batch = most // config.context * config.context
@@ -85,8 +85,20 @@ def job_of(recipe: Recipe, wish: Wish) -> Job:
         counted = count(config, config.context, precision="fp32" if hardware.cpu else "bf16", how=recipe.parallel.recompute)
     return Job(
         recipe.name, config, hardware, wish.count, float(tokens), batch, recipe.parallel, training.micro_batch if isinstance(training.micro_batch, int) else None,
-        "fp32" if hardware.cpu else "bf16", training.optimizer, wish.mfu, wish.flops_per_device, wish.price_usd, counted,
+        "fp32" if hardware.cpu else "bf16", training.optimizer, wish.mfu, wish.flops_per_device, price_usd=wish.price_usd, counted=counted,
     )  # fmt: skip
+
+
+def _tried(job: Job, plan: Plan) -> float:
+    """Tokens/s on this machine."""
+    from groundup.planning.here import pace
+    from groundup.training.optimizers import OptimizerSettings
+
+    found = pace(
+        job.config, plan.rows, job.context, precision="fp32", settings=OptimizerSettings(name=job.optimizer), how=plan.layout.recompute,  # type: ignore[arg-type]
+        peak=job.device.peak_flops,
+    )  # fmt: skip
+    return plan.micros * plan.rows * job.context / found.run(1, plan.micros)
 
 
 def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[Job, Plan, dict[str, Any]]:
@@ -94,6 +106,8 @@ def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[
     job = job_of(recipe, wish)
     said = "parallel" in recipe.model_fields_set
     plans = settle(job, search=wish.best or not said)
+    if job.device.name == THIS_MACHINE and job.count == 1:
+        job = replace(job, tried=_tried(job, plans[0]))
     found = figures(job, plans[0])
     found["reasons"] = [] if said and not wish.best else reasons(job, plans)
     found["runners_up"] = [_short(figures(job, plan)) for plan in plans[1:]]

@@ -1,7 +1,7 @@
 """What a run needs, takes and costs: FLOPs, memory a process, messages, time, energy, money; and the layout that is fastest.
 
 Time comes, in this order, from `mfu` (the share of the peak that the model's own FLOPs take), from `flops_per_device` (what a device
-sustains, what it computes twice counted), or from the step's closed form (`time.py`).
+sustains, what it computes twice counted), from passes tried on this machine (`here.py`), or from the step's closed form (`time.py`).
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Job:
     optimizer: str = "adamw"
     mfu: float | None = None
     flops_per_device: float | None = None
+    tried: float | None = None
+    """Tokens/s, where it was tried out."""
     price_usd: float | None = None
     counted: tuple[float, float] | None = None
     """Bytes a token of activations in one layer and around them, where there is no closed form (trace.py)."""
@@ -179,6 +181,8 @@ def figures(job: Job, plan: Plan) -> dict[str, Any]:
         rate, how = job.mfu * peak / per_token, "given"
     elif job.flops_per_device is not None:
         rate, how = job.flops_per_device * job.count / (per_token * (1 + AGAIN[made.recompute])), "given"
+    elif job.tried is not None:
+        rate, how = job.tried, "tried"
     else:
         rate, how = batch / plan.time.total, "estimated"
     low, high = BAND if how == "estimated" else (1.0, 1.0)
