@@ -40,8 +40,8 @@ def test_the_best_layout_has_reasons_and_runners_up() -> None:
     found = as_json(*FALCON, "--best")
     assert found["fits"] and len(found["runners_up"]) == 5 and found["reasons"]
     assert all(found["days"] <= other["days"] * 1.0001 for other in found["runners_up"])
-    text = plan(*FALCON, "--best")
-    assert "because" in text and text.count("\n  or ") == 5
+    text = plan(*FALCON, "--best", "parallel.tp=8", "parallel.pp=4", "parallel.zero=1")
+    assert "because" in text and text.count("\n  or ") == 5 and "\n  asked     tp 8 x pp 4 x dp 12, ZeRO 1" in text
 
 
 def test_a_recipe_and_overrides(tmp_path: Path) -> None:

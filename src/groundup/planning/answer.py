@@ -102,7 +102,8 @@ def _tried(job: Job, plan: Plan) -> float:
 
 
 def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[Job, Plan, dict[str, Any]]:
-    """The job, its plan, and both as plain data: the planner's figures, `reasons`, `runners_up`, and where asked for `trace`, of one process."""
+    """The job, its plan, and both as plain data: the planner's figures, `reasons`, `runners_up`; `asked`, the recipe's own layout, beside
+    the best one; `instead`, where nothing fits; and where asked for `trace`, of one process."""
     job = job_of(recipe, wish)
     said = "parallel" in recipe.model_fields_set
     plans = settle(job, search=wish.best or not said)
@@ -111,6 +112,8 @@ def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[
     found = figures(job, plans[0])
     found["reasons"] = [] if said and not wish.best else reasons(job, plans)
     found["runners_up"] = [_short(figures(job, plan)) for plan in plans[1:]]
+    if wish.best and said:
+        found["asked"] = _short(figures(job, settle(job, search=False)[0]))
     if not plans[0].fits:
         found["instead"] = _instead(job)
     if trace_rank is not None:
@@ -236,10 +239,10 @@ def as_text(found: dict[str, Any]) -> str:
     lines += [f"  because   {reason}" for reason in found["reasons"]]
     if "instead" in found:
         lines.append(f"  instead   {found['instead']}")
-    for other in found["runners_up"]:
+    for word, other in [*(("asked", one) for one in [found.get("asked")] if one), *(("or", one) for one in found["runners_up"])]:
         one = other["layout"]
         lines.append(
-            f"  or        tp {one['tp']} x pp {one['pp']} x dp {one['dp']}, ZeRO {one['zero']}, recomputation {one['recompute']}, micro-batch {one['micro_batch']}: "
+            f"  {word:<9} tp {one['tp']} x pp {one['pp']} x dp {one['dp']}, ZeRO {one['zero']}, recomputation {one['recompute']}, micro-batch {one['micro_batch']}: "
             f"{other['memory_gib']:.1f} GiB, {100 * other['mfu']:.1f} %, {_time(other['days'])}, ${other['cost_usd']:,.0f}"
         )
     if "trace" in found:

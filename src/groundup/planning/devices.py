@@ -69,6 +69,17 @@ DEVICES = {row.name: row for row in _ROWS}
 THIS_MACHINE = "this-machine"
 
 
+def table() -> str:
+    """All of them as a Markdown table, for docs/planning.md."""
+    lines = ["| name | | peak (TFLOP/s) | GiB | memory (TB/s) | link, network (GB/s) | W | USD/h | sustained | source; price |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for row in _ROWS:
+        lines.append(
+            f"| `{row.name}` | {row.title} | {row.peak_flops / 1e12:,.4g} | {row.memory_gib:g} | {row.bandwidth / 1e12:.3g} | {row.link / 1e9:g} x {row.node}, {row.network / 1e9:g} "
+            f"| {'unknown' if row.watts is None else f'{row.watts:g}'} | {row.price_usd:.2f} | {row.sustained:g} | {row.source}; {row.priced} |"
+        )
+    return "\n".join(lines)
+
+
 def device(name: str) -> Device:
     """The row of a name, or this machine measured on the spot. Raises RequestError with the nearest one."""
     if name == THIS_MACHINE:

@@ -57,8 +57,7 @@ def needs(
     most = max(
         memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted).total for rank in range(layout.pp)
     )
-    tables = 4.0 * sum(config.ngram_rows) * 1  # row-wise Adagrad keeps one number a row
-    return FRAGMENTS * most + tables + (COMPILER_GIB * GIB if compiles else 0)
+    return FRAGMENTS * most + (COMPILER_GIB * GIB if compiles else 0)
 
 
 def memory_gib(extra: float) -> float:

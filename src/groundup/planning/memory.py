@@ -27,6 +27,8 @@ from groundup.training.layout import V_SHAPED, Layout, layers_of
 
 Recompute = Literal["none", "selective", "full"]
 CHUNK = 8 * 2**20  # bytes of scores at a time: training/cross_entropy.py
+UPDATE = {"muon": 2.5, "lion": 1.0}
+"""Numbers a parameter that an update works with: Muon's momentum ahead and the largest stack of matrices, thrice."""
 STATE = {"adamw": 8, "adam": 8, "muon": 4, "lion": 4, "sgd": 4, "adafactor": 4}
 """Bytes of optimizer state a parameter, fp32; Muon's embeddings and vectors have AdamW's 8."""
 GPU_ALLOWANCE = (1.2 * GIB, 0.05)
@@ -188,7 +190,8 @@ def memory(
     layers = sum(len(layout.layers(index, total)) if layout.pp > 1 else total for index in indices)
     last, first = layout.pp * layout.stages - 1 in indices, 0 in indices
     N = sum(piece.numel for piece in model)
-    matrices = sum(piece.numel for piece in model if piece.numel > 2 * piece.rows and "embedding" not in piece.name)
+    tables = sum(piece.numel for piece in model if piece.name.startswith("ngrams."))  # whose gradients are of the rows met alone
+    matrices = sum(piece.numel for piece in model if piece.layer and piece.numel > 2 * piece.rows)
     shards = layout.dp // layout.replicate if layout.zero else 1
     own = sum(-(-piece.rows // shards) * (piece.numel // piece.rows) for piece in model)
     largest = _largest_layer(model)
@@ -196,20 +199,23 @@ def memory(
     # torch's pipelines neither reshard nor reduce before the step's last backward pass
     gathered = 0.0 if layout.zero == 0 else 4.0 * N if layout.zero < 3 or layout.pp > 1 else 4.0 * (rest + 2 * largest)
     whole_gradients = layout.zero == 1 or (layout.zero > 1 and layout.pp > 1)
-    gradients = 4.0 * own + (0.0 if layout.zero == 0 else 4.0 * N if whole_gradients else 4.0 * max(largest, rest))
+    gradients = 4.0 * (own - tables / shards) + (0.0 if layout.zero == 0 else 4.0 * N if whole_gradients else 4.0 * max(largest, rest))
     state = _state(model, optimizer) * own / max(1, N)
     tokens = rows * context
-    flying = in_flight(layout, micros, pp_rank)
     recompute: Recompute = layout.recompute  # type: ignore[assignment]
     layer, around = counted or (
         token_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence, recompute=recompute),
         outside_bytes(config, precision, tp=layout.tp, sequence=layout.sequence),
     )
+    gradients += 2 * tokens * len(config.ngram_rows) * (4 * config.width + 8) * (tables > 0)
+    flying = in_flight(layout, micros, pp_rank)
     casts = 2.0 * matrices * flying if precision == "bf16" and recompute == "none" else 2.0 * matrices / max(1, layers) if precision == "bf16" else 0.0
     activations = tokens * flying * (layers * layer + (around if last else 0))
     inside = tokens * token_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence) if recompute != "none" else 0.0
     c = 2 if precision == "bf16" else 4
     working = tokens * (c * (4 if config.gated else 2) * config.feedforward / layout.tp + 3 * 4 * config.width)
+    updating = 4.0 * UPDATE.get(optimizer, 0.0) * sum(piece.numel for piece in model if piece.layer) / shards
+    working = max(working, updating - tokens * layers * layer)  # when it updates, the activations are gone
     V = -(-config.vocabulary // layout.tp)
     head = 4.0 * V * config.width + 3 * max(CHUNK, 4 * V) if last else 0.0
     # the head's gradient becomes the parameter's where there was none; gradients of one micro-batch come as activations go
@@ -236,7 +242,9 @@ def _largest_layer(model: tuple[Piece, ...]) -> int:
 
 
 def _state(model: tuple[Piece, ...], optimizer: str) -> float:
-    """Bytes of optimizer state of all that a process holds."""
+    """Bytes of optimizer state of all that a process holds; tables of n-grams have one number a row."""
+    dense = [piece for piece in model if not piece.name.startswith("ngrams.")]
+    rows = 4.0 * sum(piece.rows for piece in model if piece.name.startswith("ngrams."))
     if optimizer != "muon":
-        return float(STATE[optimizer]) * sum(piece.numel for piece in model)
-    return float(sum(piece.numel * (4 if piece.layer and piece.numel > piece.rows else 8) for piece in model))
+        return rows + float(STATE[optimizer]) * sum(piece.numel for piece in dense)
+    return rows + float(sum(piece.numel * (4 if piece.layer and piece.numel > piece.rows else 8) for piece in dense))
