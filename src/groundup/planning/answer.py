@@ -11,7 +11,7 @@ from groundup.models import presets
 from groundup.models.config import ModelConfig, resolved
 from groundup.planning.compute_optimal import LAWS, shape
 from groundup.planning.devices import GIB, THIS_MACHINE, Device, device
-from groundup.planning.planner import Job, Plan, active_parameters, best, figures, settle
+from groundup.planning.planner import CLOSE, Job, Plan, active_parameters, best, figures, settle
 from groundup.recipe import Recipe
 
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
@@ -54,7 +54,8 @@ def config_of(recipe: Recipe) -> ModelConfig:
     """A recipe's model without its text: what `model.like` or its fields say. Raises RequestError where that leaves the shape open."""
     asked = recipe.model
     preset = presets.named(asked.like, "model.like") if asked.like else None
-    given = {**(preset.model if preset else {}), **asked.model_dump(exclude_none=True, exclude={"like", "family", "dropout"}, exclude_unset=preset is not None)}
+    given = {**(preset.model if preset else {}), **asked.model_dump(exclude_none=True, exclude={"like", "family", "dropout"})}
+    given |= {"embedding_dropout": asked.dropout.embedding, "attention_dropout": asked.dropout.attention, "residual_dropout": asked.dropout.residual}
     missing = [name for name in ("layers", "width", "heads", "context") if name not in given]
     if missing:
         raise RequestError(
@@ -112,6 +113,8 @@ def planned(recipe: Recipe, wish: Wish, trace_rank: int | None = None) -> tuple[
     found = figures(job, plans[0])
     found["reasons"] = [] if said and not wish.best else reasons(job, plans)
     found["runners_up"] = [_short(figures(job, plan)) for plan in plans[1:]]
+    if abs(found["batch_tokens"] / job.batch_tokens - 1) > CLOSE:
+        found["reasons"].append(f"a step has {found['batch_tokens']:,} tokens, not the {job.batch_tokens:,} asked for: {job.count} devices do not share those out")
     if wish.best and said:
         found["asked"] = _short(figures(job, settle(job, search=False)[0]))
     if not plans[0].fits:

@@ -30,7 +30,8 @@ from groundup.training.task import measured_objective, random_batch
 
 FRAGMENTS = 1.08  # of what training asks for, that the C library takes for it; seen 1.02 to 1.12 (docs/measurements.md)
 COMPILER_GIB = 0.4  # that torch.compile leaves in the process
-TRY_SECONDS = 20.0  # a pass that would take longer is not tried but worked out
+TRY_SECONDS = 5.0  # a pass that would take longer is not tried but worked out
+TRY_SHARE = 0.6  # of the free memory that trying may take
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,12 @@ def pace(
     long to be tried. Trying takes some hundredths of the run, and no more than a few seconds."""
     guess = rows * context * training_flops_per_token(config, context) / (sustained * peak)
     total, seconds = layers_of(config), min(1.5, 0.01 * passes * guess)
-    if total <= 4 and guess < TRY_SECONDS:
-        return _tried(config, rows, context, precision, settings, how, seconds)
-    if guess * 6 / total > TRY_SECONDS:
+    most = config if total <= 4 else _with_layers(config, 4)
+    room = needs(most, Layout(recompute=how), rows, context, 1, precision=precision, optimizer=settings.name) < TRY_SHARE * free_bytes()
+    if guess * min(1.0, 4 / total) > TRY_SECONDS or not room:
         return Pace(guess, 0.0)
+    if total <= 4:
+        return _tried(config, rows, context, precision, settings, how, seconds)
     found = {layers: _tried(_with_layers(config, layers), rows, context, precision, settings, how, seconds) for layers in (2, 4)}
     few, more = layers_of(_with_layers(config, 2)), layers_of(_with_layers(config, 4))
 

@@ -155,7 +155,7 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
         found += taken + (config.shared_experts * c * one if config.shared_experts else 0)
     else:
         found += c * one
-    return found + (config.residual_dropout > 0) * 2 * D / cut + (config.attention_dropout > 0) * 9 * K * context / t
+    return found + (config.residual_dropout > 0) * 2 * D / cut + (config.attention_dropout > 0 and c == 4) * 9 * K * context / t
 
 
 def _window(config: ModelConfig, context: int) -> float:
