@@ -96,7 +96,7 @@ def in_flight(layout: Layout, micros: int, pp_rank: int) -> float:
             return min(float(micros), p + 0.5)
 
 
-def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 1, sequence: bool = False, masked: bool = True, recompute: Recompute = "none") -> float:
+def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 1, sequence: bool = False, recompute: Recompute = "none") -> float:
     """What a decoder's or an encoder's layer keeps of one token for the backward pass, bytes."""
     c = 2 if precision == "bf16" else 4
     t, cut = tp, tp if sequence else 1
@@ -137,8 +137,6 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
         found += c * (K / t) * context
     elif window < context:
         found += c * (2 * window + outer / t + 4 * kv)
-    elif masked:
-        found += c * context
     if config.attention_softcap:
         found += 3 * 4 * (K / t) * context
     if config.value_embeddings:  # every other layer: its gate, the values made anew, so that the projections go
@@ -165,15 +163,16 @@ def _window(config: ModelConfig, context: int) -> float:
     return sum(min(window or context, context) for window in config.windows) / len(config.windows)
 
 
-def outside_bytes(config: ModelConfig, precision: str, *, tp: int = 1, sequence: bool = False) -> float:
-    """What is kept of one token around the layers: the last norm, the head's gradient of its input, position tables, the batch itself."""
+def outside_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 1, sequence: bool = False) -> float:
+    """What is kept of one token around the layers: the mask, the last norm, the head's gradient of its input, tables, the batch itself."""
     c, cut = 2 if precision == "bf16" else 4, tp if sequence else 1
     D = config.width
     last = (4 * D + 8) / cut if config.norm_place == "pre" and config.norm in ("rms", "layer") else 0.0
     asked = 0.15 if config.kind == "encoder" else 1.0  # BERT scores what was hidden alone
     transform = asked * 3 * c * D if config.kind == "encoder" else 0.0
     embedded = 4 * D if config.embedding_norm or config.ngram_rows else 0.0
-    return last + transform + embedded + asked * c * D + (4 * config.head_width if config.position == "rotary" else 0) + 5 * 8
+    masked = c * context if config.position not in ("alibi", "relative") and not config.windows else 0.0  # one for all layers
+    return masked + last + transform + embedded + asked * c * D + (4 * config.head_width if config.position == "rotary" else 0) + 5 * 8
 
 
 def memory(
@@ -205,7 +204,7 @@ def memory(
     recompute: Recompute = layout.recompute  # type: ignore[assignment]
     layer, around = counted or (
         token_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence, recompute=recompute),
-        outside_bytes(config, precision, tp=layout.tp, sequence=layout.sequence),
+        outside_bytes(config, context, precision, tp=layout.tp, sequence=layout.sequence),
     )
     gradients += 2 * tokens * len(config.ngram_rows) * (4 * config.width + 8) * (tables > 0)
     flying = in_flight(layout, micros, pp_rank)
