@@ -32,6 +32,7 @@ from groundup.training.layout import Layout, layers_of
 from groundup.training.objectives import Batch, NextToken, Objective
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.parts import Part
+from groundup.training.pipeline import Pipeline
 from groundup.training.precision import Precision, autocast
 from groundup.training.sharded import Sharded, mesh_of
 from groundup.training.stage import layers_in, recompute
@@ -131,7 +132,7 @@ class Pretended(Sharded):
         with torch.device("meta"):
             weights = list(build(config).named_parameters())
         self.stages = self._build(weights)
-        self.device = "cpu"
+        self.pipeline = Pipeline(config, layout, self.stages, self.mesh["pp"].get_group(), "cpu", self.dtype)
 
     def cut_over_tp(self) -> set[tuple[int, ...]]:
         """Shapes of the matrices of which each process of the tp axis has a part."""
@@ -149,7 +150,7 @@ class Pretended(Sharded):
             stage.batches = [batch]
             if self.layout.pp > 1:  # what the pipeline receives into: inputs, and gradients of outputs
                 sides = ([] if stage.first else [index]) + ([] if stage.last else [index + 1])
-                buffers += [torch.empty_like(one) for side in sides for _ in range(micros) for one in self._carried(side, batch)]
+                buffers += [torch.empty_like(one) for side in sides for _ in range(micros) for one in self.pipeline.carried(side, batch)]
         flying = [self._forward_once() for _ in range(together)]
         self._backward_once(flying.pop(0), last=micros == 1)
         if micros > 1:
@@ -160,7 +161,7 @@ class Pretended(Sharded):
     def _forward_once(self) -> list[Any]:
         outputs = []
         for stage, index in zip(self.stages, self.layout.stage_indices(self.pp_rank), strict=True):
-            given = () if stage.first else self._carried(index, stage.batches[0])
+            given = () if stage.first else self.pipeline.carried(index, stage.batches[0])
             outputs.append(stage(*given, micro=0))
         return outputs
 
