@@ -25,6 +25,8 @@ from groundup.training.layout import Layout
 
 HALF_WIDTH = 400.0
 """Width of a matrix (its part on one device) at which products run at half of what is sustained; launches and edges of tiles."""
+HALF_TOKENS = 100.0
+"""Tokens of a pass at which products run at half of that: the same overheads along the other side."""
 LINK_SHARE = 0.7  # of a link's rate that collectives of large messages reach
 BAND = (0.7, 1.15)
 """Published long runs come to this share of the estimate; docs/planning.md."""
@@ -71,7 +73,9 @@ def step_time(config: ModelConfig, layout: Layout, rows: int, context: int, micr
     """Seconds of a step of `micros` micro-batches a data-parallel process, each `rows` x `context` tokens."""
     t, p = layout.tp, layout.pp
     width = min(config.width, max(config.heads * config.head_width, config.feedforward) / t)
-    sustained = device.peak_flops * device.sustained * width / (width + (HALF_WIDTH if not device.cpu else 30.0))
+    narrow, short = (HALF_WIDTH, HALF_TOKENS) if not device.cpu else (30.0, 30.0)
+    tokens = rows * context
+    sustained = device.peak_flops * device.sustained * width / (width + narrow) * tokens / (tokens + short)
     compute = micros * rows * context * stage_flops(config, layout, context) / t / sustained
     stages = layout.stages if layout.schedule in ("interleaved-1f1b", "looped-bfs") else 2 * layout.stages if layout.schedule in ("zero-bubble", "zbv", "dualpipe-v") else 1
     bubble = compute * (p - 1) / micros / stages

@@ -132,7 +132,7 @@ def costs(job: Job) -> list[dict[str, Any]]:
     rows = []
     for count in counts:
         try:
-            other = replace(job, count=count, rows=None)
+            other = replace(job, count=count, rows=None, tried=job.tried if count == job.count else None)
             found = figures(other, best(other)[0])
         except RequestError as error:
             rows.append({"count": count, "problem": str(error)})
