@@ -50,7 +50,7 @@ def test_a_recipe_and_overrides(tmp_path: Path) -> None:
     found = as_json(str(path), "--hardware", "rtx-4090", "--count", "4", "--tokens", "10B", "training.batch_tokens=524288")
     assert found["tokens"] == 1e10 and found["batch_tokens"] == 524_288 and found["steps"] == round(1e10 / 524_288)
     path.write_text("name: mine\nsources: [{kind: files, path: here}]\n")
-    with pytest.raises(RequestError, match="model.layers"):
+    with pytest.raises(RequestError, match="layers"):
         plan(str(path), "--hardware", "rtx-4090")
 
 

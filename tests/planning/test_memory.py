@@ -54,7 +54,7 @@ def test_a_layer_keeps_what_the_closed_form_says(family: Family, precision: Prec
 
 
 def test_kinds_without_a_closed_form_are_counted() -> None:
-    layer, around = counted(small("llama"), TIME)
+    layer, _ = counted(small("llama"), TIME)
     assert layer == pytest.approx(token_bytes(small("llama"), TIME, "fp32"), rel=0.03)
     for family in ("t5", "transformer", "xlnet"):
         plain, again = (counted(small(family), TIME, how=how)[0] for how in ("none", "full"))  # type: ignore[arg-type]

@@ -71,13 +71,13 @@ THIS_MACHINE = "this-machine"
 
 def table() -> str:
     """All of them as a Markdown table, for docs/planning.md."""
-    lines = ["| name | | peak (TFLOP/s) | GiB | memory (TB/s) | link, network (GB/s) | W | USD/h | sustained | source; price |", "|---|---|---|---|---|---|---|---|---|---|"]
-    for row in _ROWS:
-        lines.append(
-            f"| `{row.name}` | {row.title} | {row.peak_flops / 1e12:,.4g} | {row.memory_gib:g} | {row.bandwidth / 1e12:.3g} | {row.link / 1e9:g} x {row.node}, {row.network / 1e9:g} "
-            f"| {'unknown' if row.watts is None else f'{row.watts:g}'} | {row.price_usd:.2f} | {row.sustained:g} | {row.source}; {row.priced} |"
-        )
-    return "\n".join(lines)
+    head = ["| name | | peak (TFLOP/s) | GiB | memory (TB/s) | link, network (GB/s) | W | USD/h | sustained | source; price |", "|---|---|---|---|---|---|---|---|---|---|"]
+    rows = [
+        f"| `{row.name}` | {row.title} | {row.peak_flops / 1e12:,.4g} | {row.memory_gib:g} | {row.bandwidth / 1e12:.3g} | {row.link / 1e9:g} x {row.node}, {row.network / 1e9:g} "
+        f"| {'unknown' if row.watts is None else f'{row.watts:g}'} | {row.price_usd:.2f} | {row.sustained:g} | {row.source}; {row.priced} |"
+        for row in _ROWS
+    ]
+    return "\n".join([*head, *rows])
 
 
 def device(name: str) -> Device:

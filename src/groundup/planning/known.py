@@ -79,10 +79,11 @@ def known() -> Iterator[Known]:
 
 def table(rows: Callable[[], Iterator[Known]] = known) -> str:
     """The rows as a Markdown table."""
-    lines = ["| what | published | the planner | off | source | how |", "|---|---|---|---|---|---|"]
-    for row in rows():
-        lines.append(f"| {row.what} | {_said(row.expected)} {row.unit} | {_said(row.found)} {row.unit} | {100 * row.off:+.1f} % | {row.source} | `{row.how}` |")
-    return "\n".join(lines)
+    head = ["| what | published | the planner | off | source | how |", "|---|---|---|---|---|---|"]
+    found = [
+        f"| {row.what} | {_said(row.expected)} {row.unit} | {_said(row.found)} {row.unit} | {100 * row.off:+.1f} % | {row.source} | `{row.how}` |" for row in rows()
+    ]
+    return "\n".join([*head, *found])
 
 
 def _said(value: float) -> str:

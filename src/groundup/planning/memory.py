@@ -17,13 +17,12 @@ GPT; for a GPT with dropout, without fused attention, in fp16 theirs is `korthik
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Literal
 
 from groundup.models.config import ModelConfig
 from groundup.planning.devices import GIB, Device
 from groundup.planning.shapes import Piece, pieces
-from groundup.training.layout import V_SHAPED, Layout, layers_of
+from groundup.training.layout import Layout, layers_of
 
 Recompute = Literal["none", "selective", "full"]
 CHUNK = 8 * 2**20  # bytes of scores at a time: training/cross_entropy.py

@@ -7,7 +7,7 @@ sustains, what it computes twice counted), from passes tried on this machine (`h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 

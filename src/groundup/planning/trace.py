@@ -136,12 +136,8 @@ class Pretended(Sharded):
 
     def cut_over_tp(self) -> set[tuple[int, ...]]:
         """Shapes of the matrices of which each process of the tp axis has a part."""
-        found = set()
-        for parameter in (one for stage in self.stages for one in stage.parameters()):
-            if isinstance(parameter, DTensor) and "tp" in (names := parameter.device_mesh.mesh_dim_names or ()):
-                if parameter.placements[names.index("tp")].is_shard():
-                    found.add(tuple(parameter.shape))
-        return found
+        cut = [one for stage in self.stages for one in stage.parameters() if isinstance(one, DTensor) and "tp" in (one.device_mesh.mesh_dim_names or ())]
+        return {tuple(one.shape) for one in cut if one.placements[(one.device_mesh.mesh_dim_names or ()).index("tp")].is_shard()}
 
     def step(self, batch: Batch, micros: int, together: int) -> None:
         """Forward and backward of `together` micro-batches at once, then of one more with the gradients there."""

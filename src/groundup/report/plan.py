@@ -77,9 +77,7 @@ def timeline(plan: Plan) -> Markup | None:
     spans = one_forward_one_backward(ranks, micros)
     last = max(end for _, _, _, _, end in spans)
     scale, height = (WIDTH - 120) / last, 24 if ranks <= SHOWN_RANKS else max(3, 380 // ranks)
-    drawn = []
-    for rank in _ranks(ranks):
-        drawn.append(f'<text x="100" y="{8 + rank * height + min(15, height - 1)}" text-anchor="end">stage {rank}</text>')
+    drawn = [f'<text x="100" y="{8 + rank * height + min(15, height - 1)}" text-anchor="end">stage {rank}</text>' for rank in _ranks(ranks)]
     for rank, micro, backward, start, end in spans:
         x, width = 110 + start * scale, (end - start) * scale
         name = f"{'backward' if backward else 'forward'} of micro-batch {micro}"
