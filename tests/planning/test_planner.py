@@ -124,7 +124,7 @@ def test_every_device_says_where_its_figures_are_from() -> None:
         assert row.network <= row.link or row.node == 1
 
 
-@pytest.mark.parametrize("ranks, micros", itertools.product((1, 2, 4, 8), (1, 3, 8, 16)))
+@pytest.mark.parametrize("ranks, micros", list(itertools.product((1, 2, 4, 8), (1, 3, 8, 16))))
 def test_the_drawn_pipeline_is_1f1b(ranks: int, micros: int) -> None:
     spans = one_forward_one_backward(ranks, micros)
     assert len(spans) == 2 * ranks * micros

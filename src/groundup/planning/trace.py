@@ -54,6 +54,7 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.whole = whole or set()
         self.current, self.peak = 0, 0
         self._known: dict[int, int] = {}
+        self._apart: set[int] = set()
         self._buffers: dict[int, weakref.ref[Any]] = {}  # which FSDP empties and fills again without a word
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -73,12 +74,18 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         storage = tensor.untyped_storage()
         key = id(storage)
+        if key in self._apart:
+            return
         if key not in self._known:
             self._known[key] = 0
             weakref.finalize(storage, self._gone, key)
             if buffer:
                 self._buffers[key] = weakref.ref(storage)
         self._resize(key, storage.nbytes())
+
+    def leave_out(self, tensors: Iterable[Tensor]) -> None:
+        """Do not count what was there before, when it is met again."""
+        self._apart |= {id(one.untyped_storage()) for one in tensors}
 
     def _resize(self, key: int, size: int) -> None:
         self.current += size - self._known[key]
@@ -248,9 +255,12 @@ def counted(config: ModelConfig, context: int, *, precision: Precision = "fp32",
             model = build(small)
             for layer in layers_in(model):
                 recompute(layer, how)
-            with Live() as live, autocast(precision):
-                sums = objective.sums(model, objective.states(model, batch), batch)
-                found[count] = live.current
+            live = Live()
+            live.leave_out([*model.parameters(), *model.buffers(), *batch.values()])
+            with live:
+                with autocast(precision):
+                    sums = objective.sums(model, objective.states(model, batch), batch)
+                found[count] = live.current  # without what autocast keeps till here
             del sums
     each = (found[4] - found[2]) / (layers[4] - layers[2])
     head = 4 * config.vocabulary * config.width
