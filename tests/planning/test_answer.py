@@ -72,7 +72,7 @@ def test_a_trace_stands_beside_the_formula() -> None:
 
 def test_the_page_shows_the_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.html"
-    found = as_json("gpt2-xl", "--hardware", "a100-40gb", "--count", "16", "parallel.tp=2", "parallel.pp=4", "parallel.zero=1", "--out", str(path))
+    found = as_json("gpt2-large", "--hardware", "a100-40gb", "--count", "16", "parallel.tp=2", "parallel.pp=4", "parallel.zero=1", "--out", str(path))
     page = path.read_text()
     assert page.count("stage 3") == 2 and "<script" not in page and "http" not in page.replace("http-equiv", "")
     assert f"{found['memory_gib']['total']:.1f} GiB" in page and "activations" in page

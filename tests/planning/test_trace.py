@@ -44,7 +44,7 @@ def test_the_formula_is_what_the_code_would_hold(family: str, wish: dict[str, An
     found = traced(config, made, rank)
     pp_rank = rank // (made.dp * made.tp)
     formula = memory(config, made, 4, TIME, MICROS, pp_rank=pp_rank)
-    assert found.peak == pytest.approx(formula.total, rel=0.12)
+    assert found.peak == pytest.approx(formula.total, rel=0.15)
     assert found.optimizer == pytest.approx(formula.optimizer, rel=0.01)
     shards = made.dp if made.zero else 1
     own = sum(-(-piece.rows // shards) * (piece.numel // piece.rows) for piece in pieces(config, made, pp_rank))

@@ -8,6 +8,7 @@ from typing import Any
 
 from groundup.errors import RequestError
 from groundup.models import presets
+from groundup.models.build import parameters as parameters_of
 from groundup.models.config import ModelConfig, resolved
 from groundup.planning.compute_optimal import LAWS, shape
 from groundup.planning.devices import GIB, THIS_MACHINE, Device, device
@@ -209,7 +210,7 @@ def affordable(hardware: str, count: int, *, budget_usd: float | None, days: flo
         layers, width, heads = shape(parameters)
         near = min(
             (preset for preset in presets.PRESETS.values() if preset.config().kind == "decoder" and not preset.config().experts),
-            key=lambda preset: abs(presets.parameters(preset.config()) / parameters - 1),
+            key=lambda preset: abs(parameters_of(preset.config()) / parameters - 1),
         )
         laws[name] = {
             "parameters": parameters, "tokens": tokens, "tokens_per_parameter": tokens / parameters, "loss_nats": law.loss(parameters, tokens),

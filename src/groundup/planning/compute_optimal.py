@@ -25,7 +25,7 @@ class Law:
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Nats a token."""
-        return self.E + self.A / parameters**self.a + self.B / tokens**self.b
+        return float(self.E + self.A / parameters**self.a + self.B / tokens**self.b)
 
     def optimum(self, flops: float) -> tuple[float, float]:
         """(parameters, tokens) of the least loss for so many FLOPs."""

@@ -197,7 +197,10 @@ def memory(
     # torch's pipelines neither reshard nor reduce before the step's last backward pass
     gathered = 0.0 if layout.zero == 0 else 4.0 * N if layout.zero < 3 or layout.pp > 1 else 4.0 * (rest + 2 * largest)
     whole_gradients = layout.zero == 1 or (layout.zero > 1 and layout.pp > 1)
-    gradients = 4.0 * (own - tables / shards) + (0.0 if layout.zero == 0 else 4.0 * N if whole_gradients else 4.0 * max(largest, rest))
+    if whole_gradients:  # shares are made of them at the end, when the activations are gone
+        gradients = 4.0 * N
+    else:
+        gradients = 4.0 * (own - tables / shards) + (4.0 * max(largest, rest) if layout.zero else 0.0)
     state = _state(model, optimizer) * own / max(1, N)
     tokens = rows * context
     recompute: Recompute = layout.recompute  # type: ignore[assignment]
@@ -215,14 +218,15 @@ def memory(
     updating = 4.0 * UPDATE.get(optimizer, 0.0) * sum(piece.numel for piece in model if piece.layer) / shards
     working = max(working, updating - tokens * layers * layer)  # when it updates, the activations are gone
     V = -(-config.vocabulary // layout.tp)
-    head = 4.0 * V * config.width + 3 * max(CHUNK, 4 * V) if last else 0.0
+    head = 4.0 * V * config.width if last else 0.0
+    working = max(working + inside, 3.0 * max(CHUNK, 4 * V) if last else 0.0)
     # the head's gradient becomes the parameter's where there was none; gradients of one micro-batch come as activations go
     if micros == 1 and layout.zero == 0 and layout.pp == 1:
-        gradients = max(0.0, gradients - activations - working - inside - (head if not config.tied else 0.0))
+        gradients = max(0.0, gradients - activations - working - (head if not config.tied else 0.0))
     stream = rows * context * config.width * 4.0 / (layout.tp if layout.sequence else 1)
     borders = 2 * len(indices) - first - last if layout.pp > 1 else 0
     received = borders * micros * stream
-    parts = Memory(4.0 * own + gathered, gradients, state, casts, activations, head, working + inside, received)
+    parts = Memory(4.0 * own + gathered, gradients, state, casts, activations, head, working, received)
     if device is None or device.cpu:
         return parts
     fixed, share = GPU_ALLOWANCE

@@ -141,7 +141,7 @@ def candidates(job: Job) -> Iterator[Plan]:
                     continue
                 for zero in (0, 1, 2, 3) if dp > 1 else (0,):
                     for recompute in ("none", "selective", "full"):
-                        wish = Parallel(tp=tp, pp=pp, zero=zero, recompute=recompute)  # type: ignore[arg-type]
+                        wish = Parallel(tp=tp, pp=pp, zero=zero, recompute=recompute)
                         try:
                             plan = one(job, wish, rows)
                         except RequestError:

@@ -104,7 +104,7 @@ def pretended(rank: int, world: int) -> Iterator[None]:
 
     if dist.is_initialized():
         raise GroundupError("a trace pretends to be one process of a job, and this is one", where="plan", do="Run it on its own, without torchrun.")
-    dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())  # type: ignore[no-untyped-call]
+    dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
     try:
         yield
     finally:
@@ -210,7 +210,7 @@ def trace(config: ModelConfig, layout: Layout, rank: int, rows: int, context: in
             engine.step(batch, micros, together)
             peak = live.peak
             gradients = _bytes(parameter.grad for parameter in parameters if parameter.grad is not None)
-            optimizer = _states(parameters, settings or OptimizerSettings(), engine)
+            optimizer = _states(settings or OptimizerSettings(), engine)
     own = _bytes(parameters)
     more = 0.0
     if flying > together:  # the others keep as much again
@@ -225,9 +225,9 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(one.numel() * one.element_size() for one in local)
 
 
-def _states(parameters: list[Tensor], settings: OptimizerSettings, engine: Pretended) -> int:
+def _states(settings: OptimizerSettings, engine: Pretended) -> int:
     """The optimizer's state, from a step on each parameter's local part."""
-    spread = {}
+    spread: dict[torch.nn.Parameter, Part] = {}
     for stage in engine.stages:
         for name, parameter in stage.model.named_parameters():
             if isinstance(parameter, DTensor):

@@ -126,8 +126,8 @@ def one_forward_one_backward(ranks: int, micros: int) -> list[tuple[int, int, bo
 
 def costs(job: Job) -> list[dict[str, Any]]:
     """Days and money over device counts around the one asked for, each with its own best layout."""
+    rows: list[dict[str, Any]] = []
     counts = sorted({max(1, round(job.count * factor)) for factor in (0.25, 0.5, 1, 2, 4)})
-    rows = []
     for count in counts:
         try:
             other = replace(job, count=count, rows=None, tried=job.tried if count == job.count else None)
@@ -140,7 +140,7 @@ def costs(job: Job) -> list[dict[str, Any]]:
             "count": count, "days": found["days"], "cost": found["cost_usd"], "mfu": found["mfu"], "fits": found["fits"], "memory": found["memory_gib"]["total"],
             "layout": f"tp {made['tp']} x pp {made['pp']} x dp {made['dp']}, ZeRO {made['zero']}, {made['recompute']}", "here": count == job.count,
         })  # fmt: skip
-    most = max((row["cost"] for row in rows if row.get("cost")), default=0.0)
+    most = max((float(row["cost"]) for row in rows if row.get("cost")), default=0.0)
     for row in rows:
         row["share"] = 100 * row["cost"] / most if most and row.get("cost") else 0
     return rows
