@@ -16,6 +16,7 @@ from groundup.planning import answer, devices
 from groundup.planning.compute_optimal import EPOCH, HOFFMANN, shape
 from groundup.planning.devices import DEVICES, device
 from groundup.planning.known import known, table
+from groundup.planning.memory import memory
 from groundup.planning.planner import USABLE, Job, active_parameters, best, figures, one, settle
 from groundup.recipe.parallel import Parallel
 from groundup.report.plan import one_forward_one_backward
@@ -45,6 +46,16 @@ def test_best_is_no_slower_than_what_falcon_ran_and_fits() -> None:
     assert rates == sorted(rates, reverse=True) and rates[0] >= theirs.tokens_a_step / theirs.time.total
     days = figures(job, theirs)["days"]
     assert 45 < days < 75  # they took two months
+
+
+def test_no_stage_of_a_plan_that_fits_is_too_full() -> None:
+    job = falcon()
+    for plan in best(job):
+        totals = [
+            memory(job.config, plan.layout, plan.rows, job.context, plan.micros, pp_rank=rank, device=job.device).total for rank in range(plan.layout.pp)
+        ]
+        assert max(totals) == pytest.approx(plan.memory.total) and totals.index(max(totals)) == plan.fullest_rank
+        assert max(totals) <= USABLE * 40 * 2**30
 
 
 def test_a_given_speed_is_taken_and_recomputation_counted() -> None:

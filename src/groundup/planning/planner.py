@@ -21,7 +21,7 @@ from groundup.planning.time import AGAIN, BAND, StepTime, step_time
 from groundup.planning.traffic import bytes_sent
 from groundup.recipe.parallel import Parallel
 from groundup.tokens.loader import BatchPhase
-from groundup.training.layout import Layout, layout
+from groundup.training.layout import Layout, layers_of, layout
 
 PUE = 1.1
 """Power of the whole data centre over that of the devices (LLaMA, Touvron et al. 2023, table 15)."""
@@ -107,7 +107,7 @@ def one(job: Job, wish: Parallel, rows: int) -> Plan:
 
 def _weighed(job: Job, made: Layout, rows: int, micros: int) -> Plan:
     fullest, most = 0, None
-    for rank in sorted({0, made.pp - 1}) if made.schedule in ("gpipe", "1f1b") else range(made.pp):
+    for rank in _heaviest(job.config, made):
         found = memory(
             job.config, made, rows, job.context, micros, precision=job.precision, optimizer=job.optimizer, pp_rank=rank, device=job.device, counted=job.counted
         )
@@ -118,6 +118,17 @@ def _weighed(job: Job, made: Layout, rows: int, micros: int) -> Plan:
     return Plan(made, rows, micros, most, fullest, took, most.total <= USABLE * job.device.memory_gib * GIB)
 
 
+def _heaviest(config: ModelConfig, made: Layout) -> list[int]:
+    """Pipeline ranks among which the fullest is: the first, the last, and of those between with as many layers the earliest, which has
+    most micro-batches in flight."""
+    if made.schedule not in ("gpipe", "1f1b"):
+        return list(range(made.pp))
+    total, earliest = layers_of(config), {}
+    for rank in range(1, made.pp - 1):
+        earliest.setdefault(len(made.layers(rank, total)), rank)
+    return sorted({0, made.pp - 1, *earliest.values()})
+
+
 @lru_cache(maxsize=4096)
 def _layout(wish: Parallel, config: ModelConfig, rows: int, context: int, micros: int, count: int) -> Layout:
     dp = max(1, count // (wish.tp * wish.pp))
@@ -126,8 +137,6 @@ def _layout(wish: Parallel, config: ModelConfig, rows: int, context: int, micros
 
 def candidates(job: Job) -> Iterator[Plan]:
     """Every layout that can be, fitting or not: tp within a node, pp, ZeRO, micro-batch, recomputation."""
-    from groundup.training.layout import layers_of
-
     sequences = max(1, job.batch_tokens // job.context)
     divisors = [n for n in range(1, job.count + 1) if job.count % n == 0]
     for tp in [n for n in divisors if n <= job.device.node and n <= 64]:

@@ -30,7 +30,7 @@ SHOWN_RANKS, SHOWN_MICROS = 16, 24
 def write(job: Job, plan: Plan, found: dict[str, Any], path: Path) -> None:
     """Write the page of a plan, as `answer.planned` gives it."""
     page = _template().render(
-        found=found, device=job.device, memory=memory_bars(job, plan), legend=legend(job, plan), timeline=timeline(plan), shown_micros=min(plan.micros, SHOWN_MICROS),
+        found=found, device=job.device, memory=memory_bars(job, plan), legend=legend(job, plan), timeline=timeline(plan), shown_micros=shown_micros(plan),
         costs=costs(job), text=as_text(found), years=found["days"] >= 730, count=words.count, short=words.short,
     )  # fmt: skip
     write_atomic(path, page)
@@ -73,7 +73,7 @@ def timeline(plan: Plan) -> Markup | None:
     """Who computes what when: micro-batches forward and backward, one row a pipeline rank; None without a pipeline."""
     if plan.layout.pp == 1:
         return None
-    ranks, micros = plan.layout.pp, min(plan.micros, SHOWN_MICROS)
+    ranks, micros = plan.layout.pp, shown_micros(plan)
     spans = one_forward_one_backward(ranks, micros)
     last = max(end for _, _, _, _, end in spans)
     scale, height = (WIDTH - 120) / last, 24 if ranks <= SHOWN_RANKS else max(3, 380 // ranks)
@@ -87,6 +87,11 @@ def timeline(plan: Plan) -> Markup | None:
         if width >= 14 and height >= 18:
             drawn.append(f'<text x="{x + width / 2:.1f}" y="{8 + rank * height + 15}" text-anchor="middle" class="in">{micro}</text>')
     return _svg(drawn, 8 + ranks * height + 6, "The pipeline as a timeline")
+
+
+def shown_micros(plan: Plan) -> int:
+    """As many micro-batches as fill the pipeline and then some."""
+    return min(plan.micros, max(SHOWN_MICROS, 2 * plan.layout.pp))
 
 
 def one_forward_one_backward(ranks: int, micros: int) -> list[tuple[int, int, bool, float, float]]:
