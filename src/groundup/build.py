@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from groundup.planning.budget import plan, vocabulary_shape
 from groundup.progress import say
 from groundup.report.figures import figures
 from groundup.report.page import write as write_report
+from groundup.report.words import duration
 from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.documents import texts
 from groundup.tokens.encoding import encode
@@ -122,7 +124,12 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
     )  # fmt: skip
     counts = asdict(summary)
     del counts["checkpoint"], counts["seconds"]
-    stage.finish({**counts, "training_seconds": summary.seconds})
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+    took = f"pretrain: {duration(summary.seconds)} and {peak:.2f} GiB at its fullest"
+    if settled.get("predicted_seconds") is not None:
+        took += f"; planned were {duration(settled['predicted_seconds'])} and {settled['predicted_memory_gib']:.2f} GiB"
+    say(took)
+    stage.finish({**counts, "training_seconds": summary.seconds, "peak_memory_gib": round(peak, 3)})
     return stage
 
 

@@ -10,7 +10,7 @@ import torch
 from groundup import recipe as recipes
 from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig
-from groundup.planning import budget, hardware
+from groundup.planning import budget, hardware, here
 from groundup.training.optimizers import OptimizerSettings
 
 MACHINE = {"cores": 2, "memory_gib": 24.0, "fp32_gflops": 150.0, "bf16_gflops": 5.0, "compiler": "g++"}
@@ -25,6 +25,8 @@ def _measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
         return 0.6 * 150e9 / budget.training_flops_per_token(config), 20.0 if compiles else 0.0
 
     monkeypatch.setattr(budget, "tokens_per_second", rate)
+    monkeypatch.setattr(here, "free_bytes", lambda: 1e15)
+    monkeypatch.setattr(here, "pace", lambda *_, **__: here.Pace(0.1, 0.01))
 
 
 def derived(train_tokens: int = 50_000_000, machine: dict[str, Any] = MACHINE, vocabulary: int = 4096, **sections: Any) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def test_a_fixed_recipe_gives_the_same_plan_on_any_machine() -> None:
     other = {**MACHINE, "cores": 64, "fp32_gflops": 120.0}
     plans = [derived(machine=machine, **FIXED) for machine in (MACHINE, other)]
     for plan in plans:
-        for of_the_machine in ("machine", "peak_gflops", "reasons"):
+        for of_the_machine in ("machine", "peak_gflops", "reasons", "predicted_memory_gib"):
             del plan[of_the_machine]
     assert plans[0] == plans[1]
     assert plans[0]["steps"] == 100 and plans[0]["measured_tokens_per_second"] is None
@@ -170,3 +172,21 @@ def test_auto_fills_a_step_with_what_fits(monkeypatch: pytest.MonkeyPatch) -> No
     assert (plan["batch_tokens"], plan["micro_batch"], plan["micro_batches"]) == (2048, 32, 1)
     plan = derived(model={"context": 64}, training={"steps": 5, "batch_tokens": 8192, "micro_batch": "auto"})
     assert (plan["micro_batch"], plan["micro_batches"]) == (32, 4)
+
+
+def test_what_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"layers": 8, "width": 512, "heads": 8, "context": 512}
+    wish = {"model": config, "training": {"steps": 10, "batch_tokens": 32 * 512, "micro_batch": 32}}
+    enough = derived(**wish)  # type: ignore[arg-type]
+    assert enough["predicted_seconds"] == pytest.approx(10 * 0.11) and enough["predicted_memory_gib"] > 1
+    monkeypatch.setattr(here, "free_bytes", lambda: 2.0 * 2**30)
+    with pytest.raises(RequestError) as refused:
+        derived(**wish)  # type: ignore[arg-type]
+    assert "GiB" in str(refused.value)
+    advice = str(refused.value)
+    assert "training.micro_batch=" in advice or "parallel.recompute=" in advice
+    if "parallel.recompute=" in advice:
+        derived(**wish, parallel={"recompute": advice.split("parallel.recompute=")[1].split(":")[0].split()[0]})  # type: ignore[arg-type]
+    monkeypatch.setattr(here, "free_bytes", lambda: 1000.0)
+    with pytest.raises(RequestError, match="smaller model"):
+        derived(**wish)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.attention import Cache, document_mask
+from groundup.models.parts.attention import Cache, additive, document_mask
 from groundup.models.parts.block import Absent, Block
 from groundup.models.parts.embedding import NgramEmbedding
 from groundup.models.parts.moe import MixtureOfExperts
@@ -93,10 +93,13 @@ class Decoder(nn.Module):
             mask = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
         else:
             mask = None if segments_BT is None or self._windowed(tokens_BT.shape[1]) else document_mask(segments_BT)
+        x_BTD = self.embed(tokens_BT, positions_BT, cache)
+        if mask is not None and self.distance is None and not self.config.windows and not self.config.attention_softcap:
+            mask = additive(mask, x_BTD)
         rotary = None if self.rotary is None else self.rotary(positions_BT)
         T = tokens_BT.shape[1]
         bias = None if self.distance is None else self.distance(T, T if cache is None else cache.length + T)
-        return self.stack(self.embed(tokens_BT, positions_BT, cache), tokens_BT, rotary, mask, cache, bias, segments_BT)
+        return self.stack(x_BTD, tokens_BT, rotary, mask, cache, bias, segments_BT)
 
     def stack(
         self, x_BTD: Tensor, tokens_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None,

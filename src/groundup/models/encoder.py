@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.attention import document_mask
+from groundup.models.parts.attention import additive, document_mask
 from groundup.models.parts.block import Block
 from groundup.models.parts.norm import norm
 from groundup.models.parts.position import Alibi, Relative, Rotary, Sinusoidal
@@ -61,9 +61,12 @@ class Encoder(nn.Module):
         """The last layer's output, (B, T, D). `types_BT`: which sentence a token belongs to; all of the first when not given."""
         T = tokens_BT.shape[1]
         mask = None if segments_BT is None else document_mask(segments_BT, causal=False)
+        x_BTD = self.embed(tokens_BT, positions_BT, types_BT)
+        if mask is not None and self.distance is None and not self.config.windows and not self.config.attention_softcap:
+            mask = additive(mask, x_BTD)
         rotary = None if self.rotary is None else self.rotary(positions_BT)
         bias = None if self.distance is None else self.distance(T, T)
-        return self.stack(self.embed(tokens_BT, positions_BT, types_BT), rotary, mask, bias, segments_BT)
+        return self.stack(x_BTD, rotary, mask, bias, segments_BT)
 
     def stack(
         self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, bias: Tensor | None, segments_BT: Tensor | None

@@ -132,6 +132,13 @@ for _name, _layers, _width, _heads, _batch, _rate, _note in (
         )
     )  # fmt: skip
 
+_add(
+    Preset(
+        "megatron-1t", "gpt3", _shape(128, 25_600, 160, vocabulary=51_200, context=2048), "Narayanan et al. 2021, arXiv 2104.04473, table 1", "1 T",
+        {"batch_tokens": 3072 * 2048, "tokens": 450e9}, "Trained for a few steps, to measure.",
+    )
+)  # fmt: skip
+
 # --- LLaMA: Touvron et al. 2023, arXiv 2302.13971 --------------------------------------------------------------------
 for _name, _layers, _width, _heads, _inner, _rate, _tokens in (
     ("7b", 32, 4096, 32, 11_008, 3e-4, 1e12), ("13b", 40, 5120, 40, 13_824, 3e-4, 1e12), ("33b", 60, 6656, 52, 17_920, 1.5e-4, 1.4e12),

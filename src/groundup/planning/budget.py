@@ -20,7 +20,7 @@ from groundup.models import presets
 from groundup.models.build import build, matmul_parameters, parameters
 from groundup.models.config import ModelConfig, resolved
 from groundup.models.flops import training_flops_per_token
-from groundup.planning import hardware
+from groundup.planning import hardware, here
 from groundup.progress import say
 from groundup.recipe import Model, Phase, Recipe, Training
 from groundup.run import Run, Stage, read_json, write_json
@@ -143,17 +143,25 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     if processes > 1 and training.steps is None:
         raise RequestError("a run on several processes has no measured speed to plan minutes by", where="training.minutes", do="Set training.steps.")
     shapes = _batches(recipe, config, train_tokens, precision, notes, processes)
+    made = layout(recipe.parallel, config, [BatchPhase(1, context, rows, parts) for _, context, rows, parts in shapes], processes)
     mean_tokens = 1 / sum(share / (rows * parts * context) for share, context, rows, parts in shapes)
     estimate = budget_seconds or (training.steps or 0) * mean_tokens * training_flops_per_token(config) / (SUSTAINED_SHARE * peak)
     compiles = training.compile
     if not compilable(config):
         compiles = False
         notes.because(f"torch.compile off: the {config.family} family runs eager")
+    elif made.recompute != "none":
+        compiles = False
+        notes.because("torch.compile off: layers are computed again")
     elif compiles == "auto":
         compiles = machine["compiler"] is not None and estimate >= COMPILE_PAYS_AFTER_SECONDS
         notes.because(
             f"torch.compile {'on' if compiles else 'off'}: about {estimate / 60:.1f} minutes of training, it pays from {COMPILE_PAYS_AFTER_SECONDS // 60}"
         )
+    # what the largest pass needs, before any is tried
+    _, wide, rows, parts = max(shapes, key=lambda shape: shape[1] * shape[2])
+    extra = here.check_fits(config, made, rows, wide, max(1, parts // made.dp), precision=precision, optimizer=training.optimizer, compiles=bool(compiles))
+    predicted_memory = here.memory_gib(extra)
     rate = None
     if training.steps is not None:
         total = training.steps * mean_tokens
@@ -182,9 +190,11 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     ]
     if training.steps is not None and len(phases) == 1:
         phases = [BatchPhase(training.steps, *shapes[0][1:])]
-    layout(recipe.parallel, config, phases, processes)
     steps = sum(phase.steps for phase in phases)
     tokens = sum(phase.steps * phase.tokens for phase in phases)
+    seconds = None if processes > 1 else tokens / rate if rate is not None else _seconds(config, phases, precision, optimizer, made.recompute, peak)
+    if seconds is not None:
+        notes.because(f"it takes about {seconds / 60:.1f} minutes and {predicted_memory:.2f} GiB of memory")
     if training.steps is None:
         limit = f"{training.max_epochs:g} passes over {train_tokens:,} tokens" if most < wanted else f"{(budget_seconds or 0) / 60:g} minutes"
         notes.because(f"{steps:,} steps, {tokens:,} tokens: {limit} ({tokens / train_tokens:.1f} passes)")
@@ -209,10 +219,22 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
         "precision": precision,
         "compile": bool(compiles),
         "peak_gflops": peak / 1e9,
+        "predicted_seconds": None if seconds is None else round(seconds, 1),
+        "predicted_memory_gib": round(predicted_memory, 3),
         "measured_tokens_per_second": None if rate is None else round(rate, 1),
         "evaluation_tokens": max(4096, int(EVALUATION_SHARE * tokens)),
         "reasons": notes.reasons,
     }
+
+
+def _seconds(config: ModelConfig, phases: list[BatchPhase], precision: Precision, optimizer: OptimizerSettings, how: str, peak: float) -> float:
+    """How long so many steps will take, from passes tried now."""
+    total = 0.0
+    for phase in phases:
+        passes = phase.steps * phase.micro_batches
+        pace = here.pace(config, phase.rows, phase.context, precision=precision, settings=optimizer, how=how, peak=peak, sustained=SUSTAINED_SHARE, passes=passes)
+        total += pace.run(phase.steps, phase.micro_batches)
+    return total
 
 
 def vocabulary_shape(recipe: Recipe) -> Shape:

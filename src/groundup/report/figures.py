@@ -58,6 +58,10 @@ def of(material: Material) -> dict[str, Any]:
             pretrain.get("tokens_per_second"), _median(material.pretrain.points("tokens_per_second")[1])
         ),
         "share_of_peak": pretrain.get("share_of_peak"),
+        "predicted_seconds": plan.get("predicted_seconds"),
+        "training_seconds": pretrain.get("training_seconds"),
+        "predicted_memory_gib": plan.get("predicted_memory_gib"),
+        "peak_memory_gib": pretrain.get("peak_memory_gib"),
         "peak_gflops": plan.get("peak_gflops"),
         "tuning_steps": tune.get("steps"),
         "tuning_final_loss": tune.get("final_loss"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -159,8 +160,17 @@ def settings(material: Material) -> list[tuple[str, str]]:
         ("Peak learning rate", _with("{:g}", plan.get("optimizer", {}).get("learning_rate"))),
         ("Precision", plan.get("precision")),
         ("torch.compile", {True: "on", False: "off"}.get(plan.get("compile", ""))),
+        ("Pretraining took", _beside(words.duration, material.counts("pretrain").get("training_seconds"), plan.get("predicted_seconds"))),
+        ("Memory at its fullest", _beside("{:.2f} GiB".format, material.counts("pretrain").get("peak_memory_gib"), plan.get("predicted_memory_gib"))),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _beside(form: Callable[[float], str], actual: float | None, planned: float | None) -> str | None:
+    """A figure beside what the plan said."""
+    if actual is None:
+        return None
+    return form(actual) + ("" if planned is None else f"; planned {form(planned)}")
 
 
 def machine(material: Material) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ def _reduce_scatter(x: Tensor, group: Group, dim: int) -> Tensor:
 
 
 def _own(x: Tensor, group: Group, dim: int) -> Tensor:
-    return x.chunk(group.size(), dim)[group.rank()].contiguous()
+    return x.chunk(group.size(), dim)[group.rank()].clone(memory_format=torch.contiguous_format)  # a view would keep the whole alive
 
 
 class _Message(torch.autograd.Function):

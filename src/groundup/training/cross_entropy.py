@@ -161,7 +161,8 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, *_: Any) -> Any:
         grad_x_ND, grad_weight_VD, grad_bias_V = ctx.saved_tensors
-        if float(grad_loss) != 1.0:
+        # not in place: a pipeline that splits its backward pass comes here twice. A traced tensor has no numbers (planning/trace.py)
+        if getattr(grad_loss, "fake_mode", None) is None and float(grad_loss) != 1.0:
             grad_x_ND, grad_weight_VD = grad_x_ND * grad_loss, grad_weight_VD * grad_loss
             grad_bias_V = None if grad_bias_V is None else grad_bias_V * grad_loss
         return grad_x_ND, grad_weight_VD.to(ctx.dtype), grad_bias_V, *([None] * 7)

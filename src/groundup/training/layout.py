@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 from groundup.errors import RequestError
 from groundup.models.config import ModelConfig
@@ -158,6 +160,7 @@ def _check_pp(wish: Parallel, config: ModelConfig, phases: Sequence[BatchPhase],
     return stages, cuts(config, pp * stages)
 
 
+@lru_cache(maxsize=256)
 def cuts(config: ModelConfig, stages: int) -> tuple[int, ...]:
     """Where layers are cut so that the dearest stage is as cheap as can be: a layer costs its matrices' parameters, the last
     stage the head's too, an encoder-decoder's decoder layers their look at the source."""
@@ -167,11 +170,12 @@ def cuts(config: ModelConfig, stages: int) -> tuple[int, ...]:
     total = layers_of(config)
     costs = [layer + (4 * config.width * outer if config.kind == "encoder-decoder" and number >= config.layers else 0) for number in range(total)]
     costs[-1] += config.vocabulary * config.width
+    upto = [0, *accumulate(costs)]
     # best[s][n]: cost of the dearest of s stages over the first n layers, and where the last one begins
-    best = {(1, n): (sum(costs[:n]), 0) for n in range(1, total + 1)}
+    best = {(1, n): (upto[n], 0) for n in range(1, total + 1)}
     for s in range(2, stages + 1):
         for n in range(s, total + 1):
-            best[s, n] = min((max(best[s - 1, m][0], sum(costs[m:n])), m) for m in range(s - 1, n))
+            best[s, n] = min((max(best[s - 1, m][0], upto[n] - upto[m]), m) for m in range(s - 1, n))
     edges, n = [], total
     for s in range(stages, 1, -1):
         n = best[s, n][1]

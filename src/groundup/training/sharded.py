@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.pipelining import PipelineStage, schedules
 from torch.distributed.tensor import DTensor
 
 from groundup.errors import GroundupError
@@ -40,6 +38,7 @@ from groundup.training.objectives import Batch, Objective
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.parallel import World
 from groundup.training.parts import Part
+from groundup.training.pipeline import Pipeline, alike
 from groundup.training.precision import Precision
 from groundup.training.sharded_checkpoint import Saving, load
 from groundup.training.stage import (
@@ -55,11 +54,6 @@ from groundup.training.stage import (
 )
 from groundup.training.tensor_parallel import TensorParallel, apart
 
-SCHEDULES: dict[str, Any] = {
-    "gpipe": schedules.ScheduleGPipe, "1f1b": schedules.Schedule1F1B, "interleaved-1f1b": schedules.ScheduleInterleaved1F1B,
-    "looped-bfs": schedules.ScheduleLoopedBFS, "zero-bubble": schedules.ScheduleInterleavedZeroBubble, "zbv": schedules.ScheduleZBVZeroBubble,
-    "dualpipe-v": schedules.ScheduleDualPipeV,
-}  # fmt: skip
 logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)  # it warns of how FSDP and tp share a dimension
 
 
@@ -74,14 +68,14 @@ class Sharded:
         the checkpoints; `asynchronous`: they are written while training goes on."""
         assert dist.get_world_size() == layout.world
         self.config, self.objective, self.layout, self.precision, self.device, self.dtype = config, objective, layout, precision, device, dtype
-        self.mesh = _mesh(layout, device)
+        self.mesh = mesh_of(layout, device)
         self.pp_rank, self.tp_rank = self.mesh["pp"].get_local_rank(), self.mesh["tp"].get_local_rank()
         shards = layout.dp // layout.replicate
         self.dp_rank = self.mesh["replicate"].get_local_rank() * shards + self.mesh["outer"].get_local_rank() * layout.ep + self.mesh["ep"].get_local_rank()
         self.tensor = TensorParallel(self.mesh["tp"], layout.sequence) if layout.tp > 1 else None
         self.groups = {"pp": self.mesh["pp"].get_group(), "tp": self.mesh["tp"].get_group()}
         self.stages = self._build(weights)
-        self._schedules: dict[Any, Any] = {}
+        self.pipeline = Pipeline(config, layout, self.stages, self.groups["pp"], device, dtype)
         self.parts = list(self._parts())
         self._shared = self._shared_names()
         spread = {part.parameter: part for part in self.parts if part.local is not part.parameter}
@@ -266,11 +260,11 @@ class Sharded:
         for stage in self.stages:
             stage.found, stage.asides = {}, {}
         if self.layout.pp > 1:
-            prepared = self._alike([self._prepared(batches, step, micro, seed, parts) for micro in micros])
+            prepared = alike([self._prepared(batches, step, micro, seed, parts) for micro in micros])
             torch.manual_seed(seed_of(seed, step, micros[0]) + self.tp_rank + 7919 * self.pp_rank)
             for stage in self.stages:
                 stage.batches = prepared
-            self._pipeline(prepared)
+            self.pipeline.step(prepared)
         else:
             (stage,) = self.stages
             stage.batches = prepared = []
@@ -302,50 +296,6 @@ class Sharded:
         if micro >= parts:
             batch["weights"] = torch.zeros_like(batch["weights"])
         return {name: value.to(self.device) for name, value in batch.items()}
-
-    def _alike(self, prepared: list[Batch]) -> list[Batch]:
-        """Micro-batches of one shape, which a pipeline wants: pairs of texts are padded."""
-        if "source" not in prepared[0]:
-            return prepared
-        lengths = {side: max(-(-batch[side].shape[1] // ROUND) * ROUND for batch in prepared) for side in ("source", "tokens")}
-        return [{name: _padded(name, value, lengths["source" if name.startswith("source") else "tokens"]) for name, value in batch.items()} for batch in prepared]
-
-    def _pipeline(self, prepared: list[Batch]) -> None:
-        key = (len(prepared), *(tuple(prepared[0][name].shape) for name in ("tokens", "source") if name in prepared[0]))
-        if key not in self._schedules:
-            self._schedules[key] = self._schedule(prepared)
-        micro = torch.arange(len(prepared))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._schedules[key].step(target=micro if any(stage.last for stage in self.stages) else None, micro=micro)
-
-    def _schedule(self, prepared: list[Batch]) -> Any:
-        """torch's schedule for micro-batches of these shapes."""
-        layout = self.layout
-        count = layout.pp * layout.stages
-        made = []
-        for stage, index in zip(self.stages, layout.stage_indices(self.pp_rank), strict=True):
-            made.append(
-                PipelineStage(
-                    stage, index, count, torch.device(self.device), input_args=() if stage.first else self._carried(index, prepared[0]),
-                    output_args=torch.zeros(1, requires_grad=True) if stage.last else self._carried(index + 1, prepared[0]), group=self.groups["pp"],
-                )
-            )
-        kind = SCHEDULES[layout.schedule]
-        given = made[0] if layout.schedule in ("gpipe", "1f1b") else made
-        return kind(given, n_microbatches=len(prepared), loss_fn=lambda loss, _: loss.sum(), scale_grads=False)
-
-    def _carried(self, index: int, batch: Batch) -> tuple[Tensor, ...]:
-        """What comes into a stage: tensors of the right shape."""
-        B, T = batch["tokens"].shape
-        T = T // self.layout.tp if self.layout.sequence else T
-        shapes = [(B, T)]
-        if self.config.shortcut:
-            shapes.append((B, T))
-        if self.config.kind == "encoder-decoder":
-            begin = self.layout.layers(index, layers_of(self.config)).start
-            shapes = [(B, batch["source"].shape[1])] + ([(B, T)] if begin > self.config.layers else [])
-        return tuple(torch.zeros(*shape, self.config.width, dtype=self.dtype, requires_grad=True, device=self.device) for shape in shapes)
 
     def _reduce(self) -> None:
         """Complete the gradients: what FSDP did not add up is added here, once a step."""
@@ -420,10 +370,10 @@ class Sharded:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for turn in range(rounds):
                 batch = self._prepared(batches, turn * self.layout.dp + self.dp_rank, 0, seed)
-                (batch,) = self._alike([batch])
+                (batch,) = alike([batch])
                 for stage in self.stages:
                     stage.batches, stage.found = [batch], {}
-                self._forward(batch)
+                self.pipeline.forward(batch)
                 for stage in self.stages:
                     if stage.found and self.tp_rank == 0:
                         found.add(stage.found[0], batch, 0)
@@ -432,25 +382,6 @@ class Sharded:
         names = self.world.union(set(found.sums))
         rows = self.world.gather([float(found.tokens), *(found.sums.get(name, 0.0) for name in names)]).sum(0).tolist()
         return Found(dict(zip(names, rows[1:], strict=True)), int(rows[0]))
-
-    def _forward(self, batch: Batch) -> None:
-        """One micro-batch through all stages, one after the other."""
-        count, number = self.layout.pp * self.layout.stages, torch.tensor(0)
-        own = dict(zip(self.layout.stage_indices(self.pp_rank), self.stages, strict=True))
-        homes = {index: rank for rank in range(self.layout.pp) for index in self.layout.stage_indices(rank)}
-        carried: tuple[Tensor, ...] = ()
-        for index in range(count):
-            here, before = homes[index] == self.pp_rank, index and homes[index - 1] == self.pp_rank
-            if index and here and not before:
-                carried = tuple(one.detach().contiguous() for one in self._carried(index, batch))
-                for one in carried:
-                    dist.recv(one, self._rank_at(homes[index - 1]))
-            if index and before and not here:
-                for one in carried:
-                    dist.send(one.contiguous(), self._rank_at(homes[index]))
-            if here:
-                given = own[index](*carried, micro=number)
-                carried = given if isinstance(given, tuple) else (given,)
 
     # on the disk
 
@@ -486,17 +417,6 @@ class Sharded:
         """The run ends with what lies on the disk."""
 
 
-ROUND = 32  # places that pairs of texts are padded to a multiple of in a pipeline, so that few shapes occur
-
-
-def _padded(name: str, value: Tensor, length: int) -> Tensor:
-    """A tensor of a batch, longer: what is added is of another segment and has no weight."""
-    if value.ndim < 2:
-        return value
-    filler = 1 if name.endswith("segments") else 0
-    return nn.functional.pad(value, (0, length - value.shape[1]), value=filler)
-
-
 def _grad(part: Part) -> Tensor:
     found = part.gradient()
     assert found is not None
@@ -507,7 +427,8 @@ def _expert(name: str) -> bool:
     return ".experts." in name
 
 
-def _mesh(layout: Layout, device: str) -> DeviceMesh:
+def mesh_of(layout: Layout, device: str) -> DeviceMesh:
+    """The processes by axis."""
     shards = layout.dp // layout.replicate
     names = ("pp", "replicate", "outer", "ep", "tp")
     mesh = init_device_mesh(device, (layout.pp, layout.replicate, shards // layout.ep, layout.ep, layout.tp), mesh_dim_names=names)

@@ -18,6 +18,7 @@ from groundup.training.layout import layout
 from groundup.training.objectives import Objective
 from groundup.training.parallel import World
 from groundup.training.processes import device
+from groundup.training.stage import layers_in, recompute
 from groundup.training.trainer import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def spread(
     run's seed. Raises RequestError where the plan cannot be."""
     plan = layout(wish, config, phases, World.present().size, begun=bool(checkpoint.all_steps(folder)))
     if not plan.cut:
-        return build(config, seed=settings.seed) if start is None else start
+        whole = build(config, seed=settings.seed) if start is None else start
+        for layer in layers_in(whole):
+            recompute(layer, plan.recompute)
+        return whole
     from groundup.training.sharded import Sharded  # FSDP and pipelines take long to import
 
     if start is None:

@@ -89,7 +89,9 @@ def home_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 def fill_tables(model: Model, config: ModelConfig, device: str, dtype: torch.dtype) -> None:
     """Make the buffers anew that a model built on the meta device has none of."""
-    small = CLASSES[config.kind](config.model_copy(update={"layers": 1, "decoder_layers": None if config.decoder_layers is None else 1, "vocabulary": 1, "ngram_rows": ()}))
+    layers = 1 if config.norm == "batch" else 0  # without layers, whose weights would take room for nothing; batch norm alone has tables there
+    fewer = {"layers": layers, "decoder_layers": None if config.decoder_layers is None else layers, "vocabulary": 1, "ngram_rows": ()}
+    small = CLASSES[config.kind](config.model_copy(update=fewer))
     fresh = dict(small.named_buffers())
     for path, module in model.named_modules():
         for name in module._buffers:
@@ -199,6 +201,11 @@ def _connect_sides(stage: Stage, config: ModelConfig) -> None:
         return y if stage.last else (memory, y)
 
     model.embed, model.encode, model.hidden = embedded, encoded, written
+
+
+def layers_in(model: nn.Module) -> list[nn.Module]:
+    """A model's layers, whatever its kind."""
+    return [module for name, module in model.named_modules() if name.rpartition(".")[0].endswith("blocks")]
 
 
 def recompute(layer: nn.Module, how: str) -> None:

@@ -109,6 +109,8 @@ class Apart(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All outputs side by side."""
+        if torch.is_autocast_enabled(x.device.type):  # once, not by each part
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         return torch.cat([part(x) for part in self.parts], dim=-1)
 
 

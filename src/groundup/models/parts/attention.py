@@ -59,6 +59,16 @@ def document_mask(segments_BT: Tensor, *, causal: bool = True) -> Tensor:
     return same[:, None]
 
 
+def additive(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask as what is added to the scores, 0 or -infinity, in the format that attention computes in (`like`: the stream).
+
+    Made once for all layers: of a bool mask each layer makes one of its own and keeps it for the backward pass.
+    """
+    kind = mask.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
 class Attention(nn.Module):
     """Multi-head attention; queries, keys and values come out of one matrix product."""
 
@@ -120,7 +130,8 @@ def attend(
     q_BKTH: Tensor, k_BGSH: Tensor, v_BGSH: Tensor, mask: Tensor | None, bias: Tensor | None, *, scale: float | None, softcap: float = 0.0,
     dropout: float = 0.0, causal: bool = True,
 ) -> Tensor:  # fmt: skip
-    """softmax(scores) v, (B, K, T, H). `mask` None: all keys up to the query's place (`causal`), or all."""
+    """softmax(scores) v, (B, K, T, H). `mask` None: all keys up to the query's place (`causal`), or all; with a bias or a softcap it
+    is bool, else `additive` too."""
     K, T, S = q_BKTH.shape[1], q_BKTH.shape[2], k_BGSH.shape[2]
     G = k_BGSH.shape[1]
     if bias is None and not softcap:

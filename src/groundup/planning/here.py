@@ -1,0 +1,152 @@
+"""What a run will take on this machine: memory by the closed form on top of what the process holds, time by trying.
+
+Time is tried on models of two and of four layers of the run's own width, and drawn out to its depth, so that a model
+too large to be trained here can be timed all the same; one of four layers or fewer is tried whole.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from groundup.errors import RequestError
+from groundup.models.build import build
+from groundup.models.config import ModelConfig
+from groundup.models.flops import training_flops_per_token
+from groundup.planning.devices import GIB
+from groundup.planning.memory import memory
+from groundup.training.layout import Layout, layers_of
+from groundup.training.memory import keep_freed_memory
+from groundup.training.optimizers import OptimizerSettings, optimizers
+from groundup.training.precision import Precision, autocast
+from groundup.training.stage import layers_in, recompute
+from groundup.training.task import measured_objective, random_batch
+
+FRAGMENTS = 1.08  # of what training asks for, that the C library takes for it; seen 1.02 to 1.12 (docs/measurements.md)
+COMPILER_GIB = 0.4  # that torch.compile leaves in the process
+TRY_SECONDS = 5.0  # a pass that would take longer is not tried but worked out
+TRY_SHARE = 0.6  # of the free memory that trying may take
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one forward and backward pass, and of one update."""
+
+    micro: float
+    update: float
+
+    def run(self, steps: int, micros: int) -> float:
+        """Seconds of so many steps."""
+        return steps * (micros * self.micro + self.update)
+
+
+def needs(
+    config: ModelConfig, layout: Layout, rows: int, context: int, micros: int, *, precision: Precision, optimizer: str, compiles: bool = False
+) -> float:
+    """Bytes that training adds to what this process holds, on a CPU or one GPU."""
+    counted = None
+    if config.kind not in ("decoder", "encoder"):
+        from groundup.planning.trace import counted as count
+
+        counted = count(config, context, precision=precision, how=layout.recompute)
+    most = max(
+        memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted).total for rank in range(layout.pp)
+    )
+    return FRAGMENTS * most + (COMPILER_GIB * GIB if compiles else 0)
+
+
+def memory_gib(extra: float) -> float:
+    """What the process will have held at its fullest: what it has held so far, or what it holds now and `extra` bytes."""
+    now, most = psutil.Process().memory_info().rss, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max(most, now + extra) / GIB
+
+
+def free_bytes() -> float:
+    """What one process may still take: its share of this machine's free memory, or its GPU's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def check_fits(
+    config: ModelConfig, layout: Layout, rows: int, context: int, micros: int, *, precision: Precision, optimizer: str, compiles: bool = False
+) -> float:
+    """Bytes the run needs. Raises RequestError where they are not there, with what would fit."""
+    asked: dict[str, Any] = {"precision": precision, "optimizer": optimizer, "compiles": compiles}
+    free, wanted = free_bytes(), needs(config, layout, rows, context, micros, **asked)
+    if wanted <= free:
+        return wanted
+    smaller = [row for row in range(rows - 1, 0, -1) if rows % row == 0]
+    for how in dict.fromkeys((layout.recompute, "selective", "full")):
+        other = Layout(**{**vars(layout), "recompute": how})
+        for row in ([] if how == layout.recompute else [rows]) + smaller:
+            if (found := needs(config, other, row, context, micros * rows // row, **asked)) <= free:
+                again = "" if how == layout.recompute else f" parallel.recompute={how}"
+                less = "" if row == rows else f" training.micro_batch={row}"
+                raise RequestError(_too_much(wanted, free), where="plan", do=f"Set{again}{less}: that needs {found / GIB:.1f} GiB.")
+    raise RequestError(
+        _too_much(wanted, free), where="plan", do="Choose a smaller model; `groundup plan PRESET --hardware ... --best` says on what this one can be trained."
+    )
+
+
+def _too_much(wanted: float, free: float) -> str:
+    return f"training needs about {wanted / GIB:.1f} GiB and {free / GIB:.1f} are free"
+
+
+def pace(
+    config: ModelConfig, rows: int, context: int, *, precision: Precision, settings: OptimizerSettings, how: str = "none", peak: float, sustained: float = 0.6,
+    passes: int = 1000,
+) -> Pace:  # fmt: skip
+    """How fast a run of so many passes will be on this machine, not compiled. `peak`: its matrix products (FLOP/s), for passes too
+    long to be tried. Trying takes some hundredths of the run, and no more than a few seconds."""
+    guess = rows * context * training_flops_per_token(config, context) / (sustained * peak)
+    total, seconds = layers_of(config), min(1.5, 0.01 * passes * guess)
+    most = config if total <= 4 else _with_layers(config, 4)
+    room = needs(most, Layout(recompute=how), rows, context, 1, precision=precision, optimizer=settings.name) < TRY_SHARE * free_bytes()
+    if guess * min(1.0, 4 / total) > TRY_SECONDS or not room:
+        return Pace(guess, 0.0)
+    if total <= 4:
+        return _tried(config, rows, context, precision, settings, how, seconds)
+    found = {layers: _tried(_with_layers(config, layers), rows, context, precision, settings, how, seconds) for layers in (2, 4)}
+    few, more = layers_of(_with_layers(config, 2)), layers_of(_with_layers(config, 4))
+
+    def drawn_out(name: str) -> float:
+        first, second = getattr(found[2], name), getattr(found[4], name)
+        each = max(0.0, (second - first) / (more - few))
+        return float(first + each * (total - few))
+
+    return Pace(drawn_out("micro"), drawn_out("update"))
+
+
+def _with_layers(config: ModelConfig, layers: int) -> ModelConfig:
+    return config.model_copy(update={"layers": layers} | ({} if config.decoder_layers is None else {"decoder_layers": layers}))
+
+
+def _tried(config: ModelConfig, rows: int, context: int, precision: Precision, settings: OptimizerSettings, how: str, seconds: float) -> Pace:
+    keep_freed_memory()
+    model, objective = build(config, seed=0), measured_objective(config)
+    for layer in layers_in(model):
+        recompute(layer, how)
+    optimizer = optimizers(model, settings)
+    passes: list[float] = []
+    updates: list[float] = []
+    began = time.perf_counter()
+    while len(passes) < 3 or (len(passes) < 30 and time.perf_counter() - began < seconds):
+        batch = random_batch(config, rows, context, seed=len(passes))
+        start = time.perf_counter()
+        with autocast(precision):
+            sums = objective(model, batch)
+        sums.loss_sum.backward()  # type: ignore[no-untyped-call]
+        passes.append(time.perf_counter() - start)
+        optimizer.step(0.0)
+        model.zero_grad(set_to_none=True)
+        updates.append(time.perf_counter() - start - passes[-1])
+    return Pace(statistics.median(passes[1:]), statistics.median(updates[1:]))
