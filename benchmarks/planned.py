@@ -18,16 +18,16 @@ import time
 from typing import Any
 
 RUNS: dict[str, list[str]] = {
-    "llama, 12 layers": ["model.family=llama", "model.layers=12", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=20"],
-    "llama, wide": ["model.family=llama", "model.layers=4", "model.width=768", "model.heads=12", "model.context=256", "training.batch_tokens=4096", "training.micro_batch=16", "training.steps=15"],
-    "gpt2, context 1024": ["model.family=gpt2", "model.layers=8", "model.width=256", "model.heads=4", "model.context=1024", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=20"],
-    "gpt2, recomputed": ["model.family=gpt2", "model.layers=8", "model.width=256", "model.heads=4", "model.context=1024", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=20", "parallel.recompute=full"],
-    "llama, recomputed in part": ["model.family=llama", "model.layers=8", "model.width=384", "model.heads=6", "model.context=512", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=15", "parallel.recompute=selective"],
-    "falcon, micro-batches": ["model.family=falcon", "model.layers=6", "model.width=512", "model.heads=8", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=20"],
-    "moe": ["model.family=moe", "model.layers=4", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=4096", "training.micro_batch=16", "training.steps=20"],
-    "bert": ["model.family=bert", "model.layers=8", "model.width=384", "model.heads=6", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=32", "training.steps=20", "training.objective=masked"],
-    "t5": ["model.family=t5", "model.layers=4", "model.width=384", "model.heads=6", "model.context=512", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=20"],
-    "fast, muon": ["model.family=fast", "model.layers=6", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=32", "training.steps=30", "model.ngram_rows=[]"],
+    "llama, 12 layers": ["model.family=llama", "model.layers=12", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=5"],
+    "llama, wide": ["model.family=llama", "model.layers=4", "model.width=768", "model.heads=12", "model.context=256", "training.batch_tokens=4096", "training.micro_batch=16", "training.steps=5"],
+    "gpt2, context 1024": ["model.family=gpt2", "model.layers=8", "model.width=256", "model.heads=4", "model.context=1024", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=5"],
+    "gpt2, recomputed": ["model.family=gpt2", "model.layers=8", "model.width=256", "model.heads=4", "model.context=1024", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=5", "parallel.recompute=full"],
+    "llama, recomputed in part": ["model.family=llama", "model.layers=8", "model.width=384", "model.heads=6", "model.context=512", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=5", "parallel.recompute=selective"],
+    "falcon, micro-batches": ["model.family=falcon", "model.layers=6", "model.width=512", "model.heads=8", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=8", "training.steps=5"],
+    "moe": ["model.family=moe", "model.layers=4", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=4096", "training.micro_batch=16", "training.steps=5"],
+    "bert": ["model.family=bert", "model.layers=8", "model.width=384", "model.heads=6", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=32", "training.steps=5", "training.objective=masked"],
+    "t5": ["model.family=t5", "model.layers=4", "model.width=384", "model.heads=6", "model.context=512", "training.batch_tokens=8192", "training.micro_batch=16", "training.steps=5"],
+    "fast, muon": ["model.family=fast", "model.layers=6", "model.width=256", "model.heads=4", "model.context=256", "training.batch_tokens=8192", "training.micro_batch=32", "training.steps=5", "model.ngram_rows=[]"],
 }  # fmt: skip
 SHARED = ["training.compile=false", "training.evaluations=0", "tokens.vocabulary=4096"]
 
