@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -27,9 +26,8 @@ from groundup.run import Run, Stage, read_json, write_json
 from groundup.tokens.loader import BatchPhase
 from groundup.tokens.vocabulary import Shape
 from groundup.training.layout import layout
-from groundup.training.memory import keep_freed_memory
-from groundup.training.optimizers import OptimizerSettings, optimizers
-from groundup.training.precision import Precision, autocast, compilable, compiled
+from groundup.training.optimizers import OptimizerSettings
+from groundup.training.precision import Precision, autocast, compilable
 from groundup.training.processes import started
 from groundup.training.task import measured_objective, random_batch, task_of
 
@@ -389,29 +387,8 @@ def tokens_per_second(
 ) -> tuple[float, float]:
     """Tokens a second of real training steps on random tokens, the median of a few after warming up; and the seconds that
     the first step took longer than the others: compiling, where it compiles."""
-    keep_freed_memory()
-    model, objective = build(config, seed=0), measured_objective(config)
-    if compiles:
-        compiled(model)
-    optimizer = optimizers(model, settings)
-    times: list[float] = []
-    updates: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 20):
-        batch = random_batch(config, rows, context, seed=len(times))  # the rows of a repeated batch would lie in the cache
-        began = time.perf_counter()
-        with autocast(precision):
-            sums = objective(model, batch)
-        sums.loss_sum.backward()  # type: ignore[no-untyped-call]
-        times.append(time.perf_counter() - began)
-        optimizer.step(0.0)
-        model.zero_grad(set_to_none=True)
-        updates.append(time.perf_counter() - began - times[-1])
-        if len(times) == 2 and compiles:
-            end = time.perf_counter() + seconds
-    median = len(times[1:]) // 2
-    step, update = sorted(times[1:])[median], sorted(updates[1:])[median]
-    return parts * rows * context / (parts * step + update), max(0.0, times[0] + updates[0] - step - update)
+    pace, compiling = here.timed(config, rows, context, precision, settings, compiles=compiles, seconds=seconds)
+    return parts * rows * context / pace.run(1, parts), compiling
 
 
 def most_rows(config: ModelConfig, precision: Precision) -> int:

@@ -24,7 +24,7 @@ from groundup.planning.memory import memory
 from groundup.training.layout import Layout, layers_of
 from groundup.training.memory import keep_freed_memory
 from groundup.training.optimizers import OptimizerSettings, optimizers
-from groundup.training.precision import Precision, autocast
+from groundup.training.precision import Precision, autocast, compiled
 from groundup.training.stage import layers_in, recompute
 from groundup.training.task import measured_objective, random_batch
 
@@ -131,16 +131,27 @@ def _with_layers(config: ModelConfig, layers: int) -> ModelConfig:
 
 
 def _tried(config: ModelConfig, rows: int, context: int, precision: Precision, settings: OptimizerSettings, how: str, seconds: float) -> Pace:
+    return timed(config, rows, context, precision, settings, how=how, seconds=seconds)[0]
+
+
+def timed(
+    config: ModelConfig, rows: int, context: int, precision: Precision, settings: OptimizerSettings, *, how: str = "none", compiles: bool = False,
+    seconds: float = 6.0,
+) -> tuple[Pace, float]:  # fmt: skip
+    """Real training steps on random tokens: the median of a few after warming up, and the seconds that the first took longer than
+    the others: compiling, where it compiles."""
     keep_freed_memory()
     model, objective = build(config, seed=0), measured_objective(config)
     for layer in layers_in(model):
         recompute(layer, how)
+    if compiles:
+        compiled(model)
     optimizer = optimizers(model, settings)
     passes: list[float] = []
     updates: list[float] = []
-    began = time.perf_counter()
-    while len(passes) < 3 or (len(passes) < 30 and time.perf_counter() - began < seconds):
-        batch = random_batch(config, rows, context, seed=len(passes))
+    end = time.perf_counter() + seconds
+    while len(passes) < 3 or (len(passes) < 20 and time.perf_counter() < end):
+        batch = random_batch(config, rows, context, seed=len(passes))  # the rows of a repeated batch would lie in the cache
         start = time.perf_counter()
         with autocast(precision):
             sums = objective(model, batch)
@@ -149,4 +160,7 @@ def _tried(config: ModelConfig, rows: int, context: int, precision: Precision, s
         optimizer.step(0.0)
         model.zero_grad(set_to_none=True)
         updates.append(time.perf_counter() - start - passes[-1])
-    return Pace(statistics.median(passes[1:]), statistics.median(updates[1:]))
+        if len(passes) == 2 and compiles:
+            end = time.perf_counter() + seconds
+    pace = Pace(statistics.median_high(passes[1:]), statistics.median_high(updates[1:]))
+    return pace, max(0.0, passes[0] + updates[0] - pace.micro - pace.update)
