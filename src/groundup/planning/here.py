@@ -113,9 +113,13 @@ def pace(
     room = needs(most, Layout(recompute=how), rows, context, 1, precision=precision, optimizer=settings.name) < TRY_SHARE * free_bytes()
     if guess * min(1.0, 4 / total) > TRY_SECONDS or not room:
         return Pace(guess, 0.0)
+
+    def tried(model: ModelConfig) -> Pace:
+        return timed(model, rows, context, precision, settings, how=how, seconds=seconds)[0]
+
     if total <= 4:
-        return _tried(config, rows, context, precision, settings, how, seconds)
-    found = {layers: _tried(_with_layers(config, layers), rows, context, precision, settings, how, seconds) for layers in (2, 4)}
+        return tried(config)
+    found = {layers: tried(_with_layers(config, layers)) for layers in (2, 4)}
     few, more = layers_of(_with_layers(config, 2)), layers_of(_with_layers(config, 4))
 
     def drawn_out(name: str) -> float:
@@ -128,10 +132,6 @@ def pace(
 
 def _with_layers(config: ModelConfig, layers: int) -> ModelConfig:
     return config.model_copy(update={"layers": layers} | ({} if config.decoder_layers is None else {"decoder_layers": layers}))
-
-
-def _tried(config: ModelConfig, rows: int, context: int, precision: Precision, settings: OptimizerSettings, how: str, seconds: float) -> Pace:
-    return timed(config, rows, context, precision, settings, how=how, seconds=seconds)[0]
 
 
 def timed(
