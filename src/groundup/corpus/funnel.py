@@ -14,12 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from groundup.corpus.document import SCHEMA
-from groundup.corpus.steps import Step
+from groundup.corpus.steps import WORK_SCHEMA, Step
 
 SAMPLES = 5  # a reason
 SAMPLE_CHARACTERS = 300
-SIZED_SCHEMA = SCHEMA.append(pa.field("sizes", pa.list_(pa.int64())))
+SIZED_SCHEMA = WORK_SCHEMA.append(pa.field("sizes", pa.list_(pa.int64())))
 """With the bytes of a document before the first step and after each one that kept it."""
 
 
@@ -104,6 +103,7 @@ class Chain:
         for batch in batches:
             for row in batch.to_pylist():
                 sizes = row.pop("sizes")
+                del row["score"], row["counts"]
                 for place in range(len(sizes) - 1):
                     tallies[place].keep(sizes[place], sizes[place + 1])
                 if row["dropped_by"] is None:

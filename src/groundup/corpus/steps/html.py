@@ -17,7 +17,7 @@ import pyarrow as pa
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from groundup.corpus.steps import edit
+from groundup.corpus.steps import Seen, Verdict, judge
 
 INDENT = "    "
 LEAST_SHARE = 1 / 3  # of the visible text; a "main content" with less has missed it (old-style pages, tables)
@@ -36,18 +36,14 @@ class Html:
         self.main_content = main_content
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        languages = [
-            language or (_language(text) if kind != "text" else None)
-            for language, text, kind in zip(*(batch[name].to_pylist() for name in ("language", "text", "format")), strict=True)
-        ]
-        place = batch.schema.get_field_index("language")
-        batch = batch.set_column(place, batch.schema.field(place), pa.array(languages, pa.string()))
-        return edit(batch, "html", self._extract)
+        return judge(batch, "html", self._extract)
 
-    def _extract(self, text: str, kind: str) -> tuple[str, str | None]:
-        if kind != "text":
-            text = to_text(text, main_content=self.main_content and kind == "html")
-        return text, None if text.strip() else "no text in the page"
+    def _extract(self, seen: Seen) -> Verdict:
+        text, language = seen.text, None
+        if seen.format != "text":
+            language = seen.language or _language(text)
+            text = to_text(text, main_content=self.main_content and seen.format == "html")
+        return Verdict(text, None if text.strip() else "no text in the page", language=language)
 
 
 def to_text(html: str, *, main_content: bool) -> str:

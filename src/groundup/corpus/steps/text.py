@@ -7,7 +7,7 @@ import unicodedata
 
 import pyarrow as pa
 
-from groundup.corpus.steps import edit
+from groundup.corpus.steps import Seen, Verdict, judge
 
 OTHER_LINE_ENDS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
@@ -36,7 +36,7 @@ def normalise(text: str) -> str:
 
 def unicode(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Step `unicode`: normalise every text."""
-    return edit(batch, "unicode", lambda text, _: (normalise(text), None))
+    return judge(batch, "unicode", lambda seen: Verdict(normalise(seen.text)))
 
 
 class Length:
@@ -46,8 +46,8 @@ class Length:
         self.min_characters = min_characters
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return edit(batch, "length", self._judge)
+        return judge(batch, "length", self._judge)
 
-    def _judge(self, text: str, _: str) -> tuple[str, str | None]:
-        length = len(text.strip())
-        return text, "empty" if length == 0 else "too short" if length < self.min_characters else None
+    def _judge(self, seen: Seen) -> Verdict:
+        length = len(seen.text.strip())
+        return Verdict(seen.text, "empty" if length == 0 else "too short" if length < self.min_characters else None, float(length))
