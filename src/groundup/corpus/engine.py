@@ -26,9 +26,11 @@ ROW_GROUP_BYTES = 16 << 20
 RecordBatchMap = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
-def map_batches(paths: list[Path], function: RecordBatchMap, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of Parquet files, in order, after `function`, whose result has the columns of `schema`."""
-    taken = pa.schema([])
+def map_table(table: pa.Table, function: RecordBatchMap, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, in order, after `function`, whose result has the columns of `schema`."""
+    if table.num_rows == 0:
+        return
+    taken = table.schema
     fields = {field.name: daft.DataType.from_arrow_type(field.type) for field in schema}
 
     @daft.func.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=BATCH_ROWS, use_process=False)
@@ -36,16 +38,10 @@ def map_batches(paths: list[Path], function: RecordBatchMap, schema: pa.Schema) 
         batch = pa.RecordBatch.from_struct_array(row.to_arrow())
         return function(batch.cast(taken)).to_struct_array()  # Daft's strings are all large ones
 
-    for path in paths:
-        # Read by pyarrow, not by Daft: Daft takes a path for a pattern, and a run's folder may be named [a].
-        table = parquet.read_table(path, partitioning=None)
-        if table.num_rows == 0:
-            continue
-        taken = table.schema
-        frame = daft.from_arrow(table)
-        columns = [daft.col(name) for name in table.column_names]
-        for batch in frame.select(step(daft.functions.to_struct(*columns))).to_arrow_iter():
-            yield pa.RecordBatch.from_arrays([batch[field.name].cast(field.type) for field in schema], schema=schema)
+    frame = daft.from_arrow(table)
+    columns = [daft.col(name) for name in table.column_names]
+    for batch in frame.select(step(daft.functions.to_struct(*columns))).to_arrow_iter():
+        yield pa.RecordBatch.from_arrays([batch[field.name].cast(field.type) for field in schema], schema=schema)
 
 
 def write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:

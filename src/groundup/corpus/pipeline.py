@@ -2,37 +2,42 @@
 
     corpus/clean/part-00000.parquet ...   id, text, source, url, language, split
     corpus/clean/funnel.json              what was kept and dropped, where and why
+    corpus/steps/...                      what each step did to each document (corpus/store.py)
 
 Shard by shard the sources are read and taken through the steps; then duplicates are dropped over all shards; then the
 split is drawn and the parts are written. Each shard is a file that appears whole, its counts beside it, so a build that is
 cut off goes on after the last one, and each is a function of the recipe and the sources alone: the bytes are the same.
+A changed step runs again on what the step before it left, and so do those after it.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from groundup import progress
 from groundup.corpus import engine
+from groundup.corpus.chain import Chain
 from groundup.corpus.dedup import exact
 from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
-from groundup.corpus.funnel import SIZED_SCHEMA, Chain, Tally, merge
+from groundup.corpus.funnel import Tally, merge, tally
+from groundup.corpus.recipe_steps import EXTRACTION, steps
 from groundup.corpus.sources.files import Report
 from groundup.corpus.sources.reading import Unit, units
 from groundup.corpus.split import Split
-from groundup.corpus.steps import Step
-from groundup.corpus.steps.html import Html
-from groundup.corpus.steps.text import Length, unicode
+from groundup.corpus.store import Store
+from groundup.corpus.workers import Guarded
 from groundup.errors import GroundupError
-from groundup.recipe import Clean, Recipe
+from groundup.recipe import Recipe
 from groundup.run import Run, Stage, digest, read_json, write_json
 
 SHARD_BYTES = 64 << 20  # of raw text: what a step has in memory
@@ -44,45 +49,52 @@ Row = dict[str, Any]
 def clean(run: Run, collected: Stage) -> Stage:
     """The clean stage (folder `corpus/clean`). Raises GroundupError if nothing is left, or nothing to hold out."""
     recipe = run.recipe
-    sources = [source.model_dump(include={"kind", "name", "text_field"}) for source in recipe.sources]
     stage = run.stage(
-        "clean", "corpus/clean", depends={"clean": recipe.clean.model_dump(), "seed": recipe.seed, "sources": sources},
+        "clean", "corpus/clean", depends={"clean": recipe.clean.model_dump(), "seed": recipe.seed, "sources": _sources(recipe)},
         inputs={"collect": collected.digest},
     )  # fmt: skip
     if stage.done:
         return stage
     shards = stage.work / "shards"
+    cleaning = Cleaning(recipe, collected.final, stage.work, shards, store_of(run, recipe, collected))
     if not (stage.work / "funnel.json").exists():  # written last
         shards.mkdir(exist_ok=True)
-        Cleaning(recipe, collected.final, stage.work, shards).run()
+        cleaning.run()
     shutil.rmtree(shards, ignore_errors=True)
     funnel = read_json(stage.work / "funnel.json")
     stage.finish({
         "files": funnel["inputs"]["files"], "documents_read": funnel["inputs"]["documents"], "bytes_read": funnel["inputs"]["bytes"],
         "skipped": len(funnel["skipped"]),
         **{f"{split}_{name}": value for split, counts in funnel["splits"].items() for name, value in counts.items()},
+        "seconds_by_step": cleaning.seconds_by_step(),
     })  # fmt: skip
     return stage
 
 
-def steps(recipe: Clean) -> Chain:
-    """The recipe's steps on single documents, in order."""
-    chain: list[tuple[str, Step]] = [("html", Html(recipe.main_content)), *([("unicode", unicode)] if recipe.unicode else [])]
-    return Chain([*chain, ("length", Length(recipe.min_characters))])
+def store_of(run: Run, recipe: Recipe, collected: Stage) -> Store:
+    """The store of what the recipe's steps did, or will do, in a run."""
+    reading = {"collect": collected.digest, "sources": _sources(recipe), "max_document_characters": recipe.clean.max_document_characters}
+    return Store(run.path / "corpus" / "steps", reading, steps(recipe.clean), EXTRACTION)
+
+
+def _sources(recipe: Recipe) -> list[dict[str, Any]]:
+    return [source.model_dump(include={"kind", "name", "text_field"}) for source in recipe.sources]
 
 
 class Cleaning:
     """One pass of the stage over all sources; every method finds out for itself what is already there."""
 
-    def __init__(self, recipe: Recipe, collected: Path, work: Path, shards: Path) -> None:
-        self.recipe, self.collected, self.work, self.shards = recipe, collected, work, shards
+    def __init__(self, recipe: Recipe, collected: Path, work: Path, shards: Path, store: Store) -> None:
+        self.recipe, self.collected, self.work, self.shards, self.store = recipe, collected, work, shards, store
+        self._seconds = [0.0] * len(store.steps)
 
     def run(self) -> None:
         """Do what is left to do; the funnel is written last."""
-        reading = self._read_and_step()
+        reading = self._through_steps()
         order: tuple[exact.Unit, ...] = ("documents", "paragraphs", "lines")
         current, count = "stepped", len(reading)
-        tallies = merge([[Tally(**tally) for tally in state["tallies"]] for state in reading])
+        stepped = [self._stepped(number) for number in range(count)]
+        tallies = merge([[Tally(**one) for one in state["tallies"]] for state in stepped])
         for unit in (unit for unit in order if getattr(self.recipe.clean.duplicates, unit)):
             tallies += self._drop_duplicates(unit, current, count)
             current = unit
@@ -92,54 +104,80 @@ class Cleaning:
         funnel = {
             "inputs": {"files": last["files"], "bytes": last["bytes"], "documents": last["documents"]},
             "skipped": [entry for state in reading for entry in state["skipped"]],
-            "steps": [tally.json() for tally in tallies],
-            "notes": [entry for state in reading for entry in state["notes"]],
+            "steps": [one.json() for one in tallies],
+            "notes": [entry for state, after in zip(reading, stepped, strict=True) for entry in [*state["notes"], *after["notes"]]],
             "splits": splits,
         }
         write_json(self.work / "funnel.json", funnel)
+        self.store.prune()
+
+    def seconds_by_step(self) -> dict[str, float]:
+        """Processor time of each step in this process's run, of all workers together (seconds); 0: nothing had to be done."""
+        return {named.name: round(spent, 3) for named, spent in zip(self.store.steps, self._seconds, strict=True)}
 
     # --- reading, and the steps on single documents -------------------------------------------------------------
 
-    def _read_and_step(self) -> list[dict[str, Any]]:
-        """Raw shards through the steps, one after another; the state after each."""
-        states = self._states()
-        if states and states[-1]["ended"]:
-            return states
-        todo = units(self.recipe, self.collected)
-        reader, chain = Reader(todo, states[-1] if states else None), steps(self.recipe.clean)
+    def _through_steps(self) -> list[dict[str, Any]]:
+        """Read what has not been read, and run the steps that have not been run; where reading had come to after each shard."""
+        store = self.store
+        store.open()
+        states = store.states()
         with progress.bar("clean: documents") as bar:
-            while not states or not states[-1]["ended"]:
-                number = len(states)
-                raw = self.shards / f"raw-{number:05d}.parquet"
-                bar.advance(engine.write(raw, reader.batches(), SCHEMA))
-                tallies: list[Tally] = []
-                rows = chain.survivors(engine.map_batches([raw], chain, SIZED_SCHEMA), tallies)
-                rows = self._cut_long(rows, long := Tally("cut"), notes := reader.state["notes"])
-                engine.write(self._shard("stepped", number), batches(rows, SCHEMA), SCHEMA)
-                states.append({**reader.state, "notes": notes, "tallies": [vars(tally) for tally in [*tallies, long]]})
-                write_json(self.shards / f"stepped-{number:05d}.json", states[-1])
-                raw.unlink()
+            for number in range(len(states)):
+                if (first := store.known(number)) < len(store.steps):
+                    bar.advance(self._run_steps(number, store.documents(number, first), first, None))
+            if states and states[-1]["ended"]:
+                return states
+            reader = Reader(units(self.recipe, self.collected), states[-1] if states else None)
+            with ThreadPoolExecutor(1) as ahead:  # the next shard is read while this one is worked on
+                coming = ahead.submit(reader.shard)
+                while not states or not states[-1]["ended"]:
+                    table, state = coming.result()
+                    if not state["ended"]:
+                        coming = ahead.submit(reader.shard)
+                    bar.advance(self._run_steps(len(states), table, 0, state))
+                    states.append(state)
         return states
 
-    def _states(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while (path := self.shards / f"stepped-{len(found):05d}.json").exists():
-            found.append(read_json(path))
+    def _run_steps(self, number: int, documents: pa.Table, first: int, state: dict[str, Any] | None) -> int:
+        """One shard through the steps from `first` on."""
+        chain = Chain(self.store.steps[first:], EXTRACTION if state is not None else 0)
+        guarded = Guarded(chain, self.recipe.clean.seconds_per_document)
+        batches = engine.map_table(documents, guarded, chain.schema)
+        return self.store.write(number, first, chain.schema, batches, self._seconds, state)
+
+    def _stepped(self, number: int) -> dict[str, Any]:
+        """What is left of a shard after the steps, written as a file; its tallies and notes."""
+        done = self.shards / f"stepped-{number:05d}.json"
+        if not done.exists():
+            documents, sizes = self.store.documents(number), self.store.sizes(number)
+            tallies: list[Tally] = []
+            for place, named in enumerate(self.store.steps):
+                did = self.store.done(number, place)
+                after = self.store.after(documents, place, did)
+                tallies.append(tally(named.name, documents, sizes, did, after["text"]))
+                documents, sizes = after, did["bytes"]
+            kept = documents.filter(pc.is_null(documents["dropped_by"]))
+            notes: list[dict[str, str]] = []
+            rows = self._cut_long((row for batch in kept.to_batches(engine.BATCH_ROWS) for row in batch.to_pylist()), long := Tally("cut"), notes)
+            engine.write(self._shard("stepped", number), batches(rows, SCHEMA), SCHEMA)
+            write_json(done, {"tallies": [vars(one) for one in [*tallies, long]], "notes": notes})
+        found: dict[str, Any] = read_json(done)
         return found
 
-    def _cut_long(self, rows: Iterable[Row], tally: Tally, notes: list[dict[str, str]]) -> Iterator[Row]:
+    def _cut_long(self, rows: Iterable[Row], long: Tally, notes: list[dict[str, str]]) -> Iterator[Row]:
         """Cut what the sources could not: pages and books, whose text is known only after the step `html`."""
         limit = self.recipe.clean.max_document_characters
         for row in rows:
             size = len(row["text"].encode())
-            tally.keep(size, size)
+            long.keep(size, size, row["source"])
             if row["format"] == "text" or len(row["text"]) <= limit:
                 yield row
                 continue
             part = 0
             for part, text in enumerate(cut([row["text"]], limit)):
                 yield {**row, "id": digest(row["id"], part) if part else row["id"], "text": text}
-            tally.documents_out += part
+            long.more(row["source"], part)
             notes.append({"source": row["source"], "name": row["url"], "note": f"cut into {part + 1:,} parts"})
 
     # --- duplicates over all shards -----------------------------------------------------------------------------
@@ -155,28 +193,30 @@ class Cleaning:
             ]
             for number, first in enumerate(exact.first_occurrences(found)):
                 if not done[number].exists():
-                    tally = Tally(f"duplicate {unit}")
-                    rows = self._without(self._rows(before, number), unit, (bool(value) for value in first), tally)
+                    counted = Tally(f"duplicate {unit}")
+                    rows = self._without(self._rows(before, number), unit, (bool(value) for value in first), counted)
                     engine.write(self._shard(unit, number), batches(rows, SCHEMA), SCHEMA)
-                    write_json(done[number], vars(tally))
+                    write_json(done[number], vars(counted))
         for number in range(count):
             self._shard(before, number).unlink(missing_ok=True)
         return merge([[Tally(**read_json(path))] for path in done])
 
-    def _without(self, rows: Iterable[Row], unit: exact.Unit, first: Iterator[bool], tally: Tally) -> Iterator[Row]:
+    def _without(self, rows: Iterable[Row], unit: exact.Unit, first: Iterator[bool], found: Tally) -> Iterator[Row]:
         shortest = self.recipe.clean.min_characters
         for row in rows:
             text = exact.without_copies(row["text"], unit, self.recipe.clean.duplicates.min_characters, first)
             size = len(row["text"].encode())
             if text == row["text"]:
-                tally.keep(size, size)
+                found.keep(size, size, row["source"])
                 yield row
             elif unit == "documents":
-                tally.drop(size, "copy of an earlier document", row)
+                found.drop(size, "copy of an earlier document", row)
             elif len(text.strip()) < shortest:
-                tally.drop(size, f"too short without copied {unit}", row)
+                found.drop(size, f"too short without copied {unit}", row)
             else:
-                tally.keep(size, len(text.encode()))
+                found.keep(size, len(text.encode()), row["source"])
+                found.changed += 1
+                found.change(row, text)
                 yield {**row, "text": text}
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -191,7 +231,7 @@ class Cleaning:
                 do="Name a source with text: txt, md, html, jsonl, parquet, warc or epub.",
             )
         if tallies[-1].documents_out == 0:
-            worst = max(tallies, key=lambda tally: tally.documents_in - tally.documents_out)
+            worst = max(tallies, key=lambda one: one.documents_in - one.documents_out)
             reason = max(worst.reasons, key=lambda reason: worst.reasons[reason])
             raise GroundupError(
                 f"no documents are left after cleaning; the step '{worst.step}' dropped most: {sum(worst.reasons.values()):,} of "
@@ -249,10 +289,10 @@ class Reader:
         self.state: dict[str, Any] = dict(before or {"unit": 0, "document": 0, "files": 0, "bytes": 0, "documents": 0})
         self._open: tuple[Iterator[Document], Report] | None = None
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The next shard's documents as batches; `state` is then where to go on and what there is to report."""
+    def shard(self) -> tuple[pa.Table, dict[str, Any]]:
+        """The next shard's documents (SCHEMA), and where to go on after it with what there is to report."""
         self.state = {**self.state, "ended": False, "skipped": [], "notes": []}
-        return batches(self._rows(), SCHEMA)
+        return pa.Table.from_batches(batches(self._rows(), SCHEMA), SCHEMA), self.state
 
     def _rows(self) -> Iterator[Row]:
         state, size = self.state, 0

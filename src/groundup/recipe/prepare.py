@@ -44,6 +44,8 @@ class Clean(Strict):
     """Shorter documents are dropped (characters after normalisation)."""
     max_document_characters: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Longer documents are cut into parts at line, else word borders; nothing is lost (characters)."""
+    seconds_per_document: Annotated[float, Field(gt=0)] = 10.0
+    """Processor time that one step may take for one document; what takes longer is dropped and named (seconds)."""
     duplicates: Duplicates = Duplicates()
     """What is dropped as a copy."""
     held_out: HeldOut = HeldOut()

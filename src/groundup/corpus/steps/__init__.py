@@ -50,6 +50,11 @@ class Verdict(NamedTuple):
 Judge = Callable[[Seen], Verdict]
 
 
+def at(row: int) -> None:
+    """Told which row a step has come to. A worker process puts its own in this place: whoever waits for it then knows what it hangs in."""
+
+
+
 def judge(batch: pa.RecordBatch, name: str, function: Judge) -> pa.RecordBatch:
     """Let a function judge the documents that no step has dropped yet. One that fails drops its document alone."""
     columns = {column: batch[column].to_pylist() for column in ("text", "format", "url", "source", "language", "dropped_by", "reason")}
@@ -60,6 +65,7 @@ def judge(batch: pa.RecordBatch, name: str, function: Judge) -> pa.RecordBatch:
         if dropped_by[row] is not None:
             continue
         seen = Seen(text, columns["format"][row], columns["url"][row], columns["source"][row], languages[row])
+        at(row)
         try:
             verdict = function(seen)
         except Exception as error:  # by contract: whatever a page does to a parser, the others go on
