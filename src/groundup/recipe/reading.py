@@ -95,6 +95,16 @@ def _index(place: list[Any], part: str, override: str) -> int:
     return int(part)
 
 
+def differences(one: Any, other: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
+    """Where two sections in plain data differ: dotted key -> the value in each."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in [*one, *(key for key in other if key not in one)]:
+            found |= differences(one.get(key), other.get(key), f"{place}.{key}" if place else str(key))
+        return found
+    return {} if one == other else {place: (one, other)}
+
+
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML with every default written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
