@@ -198,8 +198,8 @@ def _heads(shape: Row) -> str | None:
     )
 
 
-def funnel(material: Material) -> Row | None:
-    """The corpus step by step: counts, and lengths of bars as shares of what came in at the first step."""
+def funnel(material: Material, samples: int) -> Row | None:
+    """The corpus step by step: counts, and lengths of bars as shares of what came in at the first step; `samples` of each reason."""
     steps = [step for step in material.funnel.get("steps") or [] if step.get("documents_in") is not None]
     if not steps:
         return None
@@ -208,12 +208,12 @@ def funnel(material: Material) -> Row | None:
     }
     rows = []
     for step in steps:
-        row: Row = {"name": words.label(step.get("step", "")), "reasons": _reasons(step)}
+        row: Row = {"name": words.label(step.get("step", "")), "reasons": _reasons(step, samples)}
         for unit in ("documents", "bytes"):
             before, after = step.get(f"{unit}_in") or 0, step.get(f"{unit}_out") or 0
             row[unit] = {
                 "before": before, "after": after, "dropped": max(0, before - after), "kept": after / before if before else 1.0,
-                "bar_kept": 100 * min(after, before) / most[unit], "bar_dropped": 100 * max(0, before - after) / most[unit],
+                "most": most[unit], "bar_kept": 100 * min(after, before) / most[unit], "bar_dropped": 100 * max(0, before - after) / most[unit],
             }  # fmt: skip
         rows.append(row)
     splits = [
@@ -238,15 +238,15 @@ def compression(material: Material) -> Row | None:
     return {"names": list(columns), "rows": [*rows, {"name": "all", "values": [one.get("bytes_per_token") for one in columns.values()]}]}
 
 
-def _reasons(step: Row) -> list[Row]:
-    """Reasons for dropping, the most frequent first, each with its samples."""
+def _reasons(step: Row, most: int) -> list[Row]:
+    """Reasons for dropping, the most frequent first, each with its first samples."""
     counted = step.get("reasons") or {}
     samples = step.get("samples") or []
     return [
         {
             "reason": reason,
             "count": number,
-            "samples": [sample for sample in samples if sample.get("reason") == reason],
+            "samples": [sample for sample in samples if sample.get("reason") == reason][:most],
         }
         for reason, number in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
     ]
