@@ -12,7 +12,12 @@ HIDDEN, ASIDE, REMARK, BODY, META, WEAK = 1, 2, 4, 8, 16, 32
 """Not shown; beside the content; readers' comments; the content itself; about the content (who, when, filed under what)."""
 
 UNSEEN_ELEMENTS = frozenset(["select", "datalist", "object", "video", "audio", "canvas", "button", "annotation", "annotation-xml", "rp", "dialog"])
-ASIDE_ELEMENTS = frozenset(["nav", "aside", "footer", "menu"])
+ELEMENTS = dict.fromkeys(UNSEEN_ELEMENTS, HIDDEN) | dict.fromkeys(["nav", "aside", "footer", "menu"], ASIDE) | dict.fromkeys(["article", "main"], BODY)
+VALUES = (
+    {("aria-hidden", "true"): HIDDEN, ("role", "main"): BODY, ("role", "article"): BODY}
+    | {("role", role): ASIDE for role in "navigation banner contentinfo search complementary menu menubar toolbar dialog alertdialog alert".split()}
+    | {("itemprop", value): BODY for value in ("articleBody", "text", "mainContentOfPage")}
+)
 ATTRIBUTE = re.compile(r"""\s(class|id|role|style|itemprop|hidden|aria-hidden)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)|(?=\s|$))""", re.IGNORECASE)
 WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 UNSHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -46,59 +51,62 @@ STEMS = (
 
 def cues(name: str, attributes: str) -> int:
     """The flags of an element with this name and these attributes (as they stand in the page)."""
-    flags = HIDDEN if name in UNSEEN_ELEMENTS else ASIDE if name in ASIDE_ELEMENTS else BODY if name in ("article", "main") else 0
+    flags = ELEMENTS.get(name, 0)
     if not attributes:
         return flags
-    label = ""
-    for key, value in ATTRIBUTE.findall(attributes):
-        key, value = key.lower(), value.strip("\"'")
-        if key == "style":
-            if UNSHOWN.search(value):
-                flags |= HIDDEN
-        elif key == "hidden":
-            if value != "until-found":
-                flags |= HIDDEN
-        elif key == "aria-hidden":
-            if value == "true":
-                flags |= HIDDEN
-        elif key == "role":
-            if value in ("navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar", "toolbar", "dialog", "alertdialog", "alert"):
-                flags |= ASIDE
-            elif value in ("main", "article"):
-                flags |= BODY
-        elif key == "itemprop":
-            if value in ("articleBody", "text", "mainContentOfPage"):
-                flags |= BODY
-        else:
-            label += " " + value
+    if attributes.count("=") == attributes.count('="') and "\n" not in attributes:  # plainly written, as most are
+        label = _value(attributes, ' class="') + " " + _value(attributes, ' id="')
+        others = " role=" in attributes or " style=" in attributes or "hidden" in attributes or " itemprop=" in attributes
+    else:
+        label, others = "", True
+    if others:
+        for key, value in ATTRIBUTE.findall(attributes):
+            key, value = key.lower(), value.strip("\"'").strip()
+            if key in ("class", "id"):
+                label += " " + value
+            elif key == "style":
+                flags |= HIDDEN if UNSHOWN.search(value) else 0
+            elif key == "hidden":
+                flags |= HIDDEN if value != "until-found" else 0
+            else:
+                flags |= VALUES.get((key, value), 0)
     for token in label.split():
         flags |= _tokens.get(token) or _token(token)
-    return flags
+    return flags & ~KNOWN
 
 
+def _value(attributes: str, key: str) -> str:
+    start = attributes.find(key)
+    if start < 0:
+        return ""
+    start += len(key)
+    return attributes[start : attributes.find('"', start)]
+
+
+KNOWN = 256  # set in what is remembered, so that none is 0
 _tokens: dict[str, int] = {}
 _words: dict[str, int] = {}
 
 
 def _token(token: str) -> int:
-    """The cues of one class or id; those seen are remembered, offset by 256 so that none is 0."""
-    flags = 256
+    """The cues of one class or id."""
+    flags = KNOWN | (HIDDEN if token in UNSHOWN_CLASSES else 0)
     words = WORD.findall(token)
     if words and words[0] not in NEGATIONS:
         for word in words:
-            word = word.lower()
-            known = _words.get(word)
-            if known is None:
-                known = VOCABULARY.get(word, 0)
-                if not known and len(word) > 5:
-                    for stem, flag in STEMS:
-                        if stem in word:
-                            known |= flag
-                remember(_words, word, known)
-            flags |= known
-        if token in UNSHOWN_CLASSES:
-            flags |= HIDDEN
+            flags |= _words.get(word) or _word(word)
     remember(_tokens, token, flags)
+    return flags
+
+
+def _word(word: str) -> int:
+    lower = word.lower()
+    flags = KNOWN | VOCABULARY.get(lower, 0)
+    if flags == KNOWN and len(word) > 5:
+        for stem, flag in STEMS:
+            if stem in lower:
+                flags |= flag
+    remember(_words, word, flags)
     return flags
 
 

@@ -20,12 +20,15 @@ from html import unescape
 
 from groundup.corpus.page.cues import HIDDEN, UNSEEN_ELEMENTS, cues, remember
 
-RAW = re.compile(
+_RAW = (
     r"<(?:!--.*?(?:-->|\Z)|([sS](?:cript|CRIPT|tyle|TYLE|vg|VG)|[tT](?:itle|ITLE|extarea|EXTAREA|emplate|EMPLATE)|noscript|NOSCRIPT|iframe|IFRAME)\b"
-    r"[^<]*(?:<(?!/(?i:\1)\b)[^<]*)*(?:</(?i:\1)[^>]*(?:>|\Z)|\Z))",
-    re.DOTALL,
+    r"[^<]*(?:<(?!/(?i:\1)\b)[^<]*)*(?:</(?i:\1)[^>]*(?:>|\Z)|\Z)"
 )
-TAG = re.compile(r"""<([a-zA-Z/!?][^>=]*(?:=\s*(?:"[^"]*"|'[^']*')?[^>=]*)*)(?:>|\Z)""")
+RAW = re.compile(_RAW + ")", re.DOTALL)
+"""Comments and the elements whose content is no markup or not shown."""
+RAW_AND_MENUS = re.compile(_RAW + r"|(nav|footer)\b[^<]*(?:<(?!p[\s>]|h1\b|/?(?:nav|footer)\b)[^<]*)*</\2>)", re.DOTALL)
+"""And menus that hold no paragraph: a quarter of a page's tags. One attempt ends where the next may begin: linear."""
+TAG = re.compile(r"""<(/[a-z0-9]+(?=>)|[a-zA-Z/!?](?:[^>=]*="[^"]*")*[^>=]*(?:=\s*(?:"[^"]*"|'[^']*')?[^>=]*)*)(?:>|\Z)""")
 BLANKS = re.compile(r"[ \t\n\r\f]+")
 NAME = re.compile(r"/?[^\s/]*")
 
@@ -41,17 +44,19 @@ VERBATIM = frozenset(["pre", "listing", "plaintext"])
 SPANS = frozenset("span small i em b strong sup label time font".split())
 CODES = frozenset(["code", "kbd", "samp", "tt"])
 CODE_MARK = "\ufdd0"  # a noncharacter, around inline code; no text holds it
-SCOPES = frozenset(["table", "td", "th", "caption"])
-TABLE_PARTS = SCOPES | {"tr", "thead", "tbody", "tfoot"}
+CELLS = frozenset(["td", "th", "caption"])
+TABLE_PARTS = CELLS | {"table", "tr", "thead", "tbody", "tfoot"}
 NEAR = TABLE_PARTS | {"li", "ul", "ol", "dl", "dt", "dd", "menu", "dir"}
-CELLS, ROWS = frozenset(["td", "th"]), frozenset(["td", "th", "tr", "caption"])
+ROWS = CELLS | {"tr"}
 ENDS = {
     "li": frozenset(["li"]), "dt": frozenset(["dt", "dd"]), "dd": frozenset(["dt", "dd"]), "td": CELLS, "th": CELLS, "tr": ROWS,
 } | dict.fromkeys(["tbody", "thead", "tfoot"], ROWS | {"tbody", "thead", "tfoot"})  # fmt: skip
 """What a start tag ends, if it is the nearest element of lists and tables."""
+FURTHEST = 64
+"""Open elements that an end tag may end at once; the standard knows no bound, and then a page can take quadratic time."""
 
 INLINE, LINK, LINK_END, CODE, SHROUD, BREAK, RULE, BLOCK, BLOCK_END = range(9)
-Entry = tuple[int, str, int]  # what to do, the element's name, its flags
+Entry = tuple[int, str, int, int]  # what to do, the element's name, its flags, the least gap around it
 _memo: dict[str, Entry] = {}
 
 
@@ -77,67 +82,64 @@ class Page:
         self.names, self.parents, self.flags, self.lines = names, parents, flags, lines
 
 
+WITH_CUES = (BLOCKS | SPANS) - {"li", "dt", "dd", "option", "optgroup"} - TABLE_PARTS - {f"h{level}" for level in range(1, 7)} | {"table"}
+LINKED: Entry = (LINK, "a", 0, 0)
+
+
 def _read(tag: str) -> Entry:
-    """What a tag asks for. Blocks are remembered as they stand, as most come again; others by their name."""
-    found = NAME.match(tag)
-    name = found[0].lower() if found else ""
+    """What a tag asks for. Those with cues are remembered as they stand, as most come again; others by their name."""
+    at = tag.find(" ")
+    name = tag[:at] if at > 0 else tag
+    if name == "a" and "href" in tag:
+        return LINKED
     known = _memo.get(name)
     if known is None:
-        bare = name.removeprefix("/")
-        end = bare != name
-        if bare == "br":
-            kind = BREAK
-        elif bare == "hr":
-            kind = RULE
-        elif bare in BLOCKS:
-            kind = BLOCK_END if end else BLOCK
-        elif bare in CODES:
-            kind = CODE
-        else:
-            kind = LINK_END if name == "/a" else INLINE
-        known = (kind, bare, HIDDEN if bare in UNSEEN_ELEMENTS else 0)
-        remember(_memo, name, known)
-    if known[0] == BLOCK:
-        known = (BLOCK, name, cues(name, tag[len(name) :]))
-    elif name == "a":
-        return (LINK, name, 0) if "href" in tag or "HREF" in tag else known
-    elif name in SPANS and len(tag) > len(name):
-        known = (SHROUD if cues(name, tag[len(name) :]) & HIDDEN else INLINE, name, 0)
-    else:
-        return known
+        found = NAME.match(tag)  # a tab may follow the name, a slash, or nothing; capitals
+        name = found[0].lower() if found else ""
+        known = _memo.get(name)
+        if known is None:
+            known = _plain(name)
+            remember(_memo, name, known)
+    if name not in WITH_CUES or len(tag) == len(name):
+        return LINKED if name == "a" and "href" in tag.lower() else known
+    flags = cues(name, tag[len(name) :])
+    known = (SHROUD if flags & HIDDEN else INLINE, name, 0, 0) if name in SPANS else (BLOCK, name, flags, known[3])
     remember(_memo, tag, known)
     return known
 
 
-def parse(html: str) -> Page:
-    """The lines of a page."""
+def _plain(name: str) -> Entry:
+    """What a tag of this name asks for whatever its attributes; an end tag's name begins with a slash."""
+    bare = name.removeprefix("/")
+    if bare == "br":
+        return BREAK, bare, 0, 0
+    if bare == "hr":
+        return RULE, bare, 0, 2
+    if bare in BLOCKS:
+        return BLOCK_END if bare != name else BLOCK, bare, cues(bare, ""), 2 if bare in APART else 1
+    return CODE if bare in CODES else LINK_END if name == "/a" else INLINE, bare, 0, 0
+
+
+def parse(html: str, *, menus: bool = True) -> Page:
+    """The lines of a page; without `menus` those not that are surely in a `<nav>` or `<footer>`."""
     if CODE_MARK in html:
         html = html.replace(CODE_MARK, "")
-    pieces = TAG.split(RAW.sub("", html))
+    html = (RAW if menus else RAW_AND_MENUS).sub("", html)
+    body = html.find("<body")
+    if body > 0 and html.find("<p", 0, body) < 0 and html.find("<div", 0, body) < 0:
+        html = html[body:]
+    pieces = TAG.split(html)
     names, parents, flags, near = [""], [-1], [0], [0]
     lines: list[Line] = []
     parts = [pieces[0]] if not pieces[0].isspace() else []
     node = gap = linked = verbatim = 0
     link = -1  # the node in which a link began
     shroud, shroud_depth, shroud_node = "", 0, 0  # an inline element that is not shown
-    scopes: list[dict[str, int]] = [{}]  # how many elements of a name are open, in each cell and around
-    scope = scopes[0]
-    pieces += ["/html", ""]
+    pieces += ["/html", "", "/div", ""]  # the last line ends
+    known = _memo.get
     for tag, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        kind, name, flag = _memo.get(tag) or _read(tag)
-        if kind == INLINE:
-            pass
-        elif kind == LINK:
-            link = node
-        elif kind == LINK_END:
-            link = -1
-        elif kind == CODE:
-            if not verbatim:
-                parts.append(CODE_MARK)
-        elif kind == SHROUD:
-            if not shroud:
-                shroud, shroud_depth, shroud_node = name, 0, node
-        else:
+        kind, name, flag, least = known(tag) or _read(tag)
+        if kind >= BREAK:
             if parts:
                 if not flags[node] & HIDDEN and (line := _line(parts, verbatim)):
                     lines.append(Line(line, node, gap, linked))
@@ -146,13 +148,23 @@ def parse(html: str) -> Page:
                 linked = 0
             if kind == BREAK:
                 gap += 1
-            elif kind == RULE:
-                gap = 2
             else:
-                if gap < 2:
-                    gap = 2 if name in APART else gap or 1
+                if gap < least:
+                    gap = least
                 ended = -1  # the outermost of the nodes that end here
-                if kind == BLOCK:
+                if kind == BLOCK_END:
+                    if names[node] == name:
+                        ended = node
+                    else:
+                        up, around = node, "table" if name in TABLE_PARTS else ""
+                        for _ in range(FURTHEST):
+                            if names[up] == name:
+                                ended = up
+                                break
+                            if up == 0 or (names[up] == around if around else names[up] in CELLS):
+                                break
+                            up = parents[up]
+                elif kind == BLOCK:
                     if name in ENDS:
                         ends, inner = ENDS[name], near[node]
                         while names[inner] in ends:
@@ -160,60 +172,45 @@ def parse(html: str) -> Page:
                             inner = near[parents[inner]]
                     elif names[node] == "p":
                         ended = node
-                elif names[node] == name:
-                    ended = node
-                else:
-                    depth = len(scopes) - 1
-                    if name in TABLE_PARTS:
-                        while depth and not scopes[depth].get(name) and depth > len(scopes) - 3:
-                            depth -= 1
-                    if scopes[depth].get(name):
-                        ended, up = node, len(scopes) - 1
-                        while names[ended] != name or up != depth + (name in SCOPES):
-                            up -= names[ended] in SCOPES
-                            ended = parents[ended]
-                while node >= ended > 0:
-                    closed = names[node]
-                    if closed in SCOPES:
-                        scopes.pop()
-                        scope = scopes[-1]
-                    scope[closed] -= 1
-                    if closed in VERBATIM:
-                        verbatim -= 1
-                    node = parents[node]
-                if kind == BLOCK:
-                    names.append(name)
-                    parents.append(node)
-                    flags.append(flag | flags[node] & HIDDEN)
-                    scope[name] = scope.get(name, 0) + 1
-                    inner = near[node]
-                    node = len(names) - 1
-                    near.append(node if name in NEAR else inner)
-                    if name in SCOPES:
-                        scope = {}
-                        scopes.append(scope)
-                    elif name in VERBATIM:
-                        verbatim += 1
                 if ended > 0:
+                    node = parents[ended]
                     if link >= ended:
                         link = -1
+                    if verbatim >= ended:
+                        verbatim = 0
                     if shroud and shroud_node >= ended:
                         shroud = ""
+                if kind == BLOCK:
+                    inner, flag = near[node], flag | flags[node] & HIDDEN
+                    parents.append(node)
+                    node = len(names)
+                    names.append(name)
+                    flags.append(flag)
+                    near.append(node if name in NEAR else inner)
+                    if name in VERBATIM and not verbatim:
+                        verbatim = node
+        elif kind == INLINE:
+            pass
+        elif kind == LINK:
+            link = node
+        elif kind == LINK_END:
+            link = -1
+        elif kind == CODE:
+            if not verbatim:
+                parts.append(CODE_MARK)
+        elif not shroud:
+            shroud, shroud_depth, shroud_node = name, 0, node
         if shroud:
             if name == shroud:
                 shroud_depth += -1 if tag[0] == "/" else 1
-                if shroud_depth == 0:
+                if shroud_depth <= 0:
                     shroud = ""
-                elif shroud_depth > 0:
-                    text = ""
-            else:
-                text = ""
+            if shroud:
+                continue
         if text and (parts or verbatim or not text.isspace()):
             parts.append(text)
             if link >= 0:
                 linked += len(text.strip())
-    if parts and not flags[node] & HIDDEN and (line := _line(parts, verbatim)):
-        lines.append(Line(line, node, gap, linked))
     return Page(names, parents, flags, lines)
 
 

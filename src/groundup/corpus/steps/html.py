@@ -42,7 +42,7 @@ class Html:
 
 def to_text(html: str, *, main_content: bool, markup: Markup = "text") -> str:
     """The text of a page: its main content, or all that is visible where that is asked for or the better guess."""
-    page = parse(html)
+    page = parse(html, menus=not main_content)
     if not main_content:
         return Writer(page, markup).write(page.lines)
     text = Writer(page, markup).write(main_lines(page))
@@ -55,6 +55,7 @@ def to_text(html: str, *, main_content: bool, markup: Markup = "text") -> str:
         inner = parse(body)
         text = Writer(inner, markup).write(inner.lines) if "<" in body else body
     if len(text) < LEAST_CONTENT:
+        page = parse(html)
         whole = Writer(page, markup).write(page.lines)
         if visible(text) < LEAST_SHARE * visible(whole):
             return whole
