@@ -38,7 +38,7 @@ LETTER, SYMBOL, ENDS, MARK = (1 << LENGTH_BITS + place for place in range(FLAG_B
 """Has a letter; has nothing but symbols; ends a sentence; is a mark (a sentence's end, or all punctuation)."""
 
 PIECES = 1 << 17  # in the table: about 40 MB. What a text becomes does not depend on it
-PLAIN_ENDS = ",;:!?)"  # go off every word that they follow
+PLAIN_ENDS, PLAIN_BEGINNINGS = ",;:!?)”“\"’", "([\"“„‚»«"  # go off every word
 LONG_PIECE = 40  # characters; longer ones are rarely met again
 CACHED_TEXT = 100_000  # characters
 UNSPACED = frozenset("bo dz ja km lo my th zh".split())
@@ -88,36 +88,46 @@ def sentences(lines: Iterable[str]) -> int:
 
 def code(word: str) -> int:
     """A word as an integer."""
-    if word.isalpha():
-        flags = LETTER
-    else:
-        flags = (LETTER if any(map(str.isalpha, word)) else 0) | (SYMBOL if SYMBOLS.issuperset(word) else 0)
-        flags |= MARK | ENDS if word in SENTENCE_ENDS else MARK if all(unicodedata.category(mark)[0] == "P" for mark in word) else 0
+    flags = LETTER if word.isalpha() else _flags(word) if len(word) > 1 else _flags_of_mark(word)
     return crc32(word.encode("utf-8", "surrogatepass")) << (LENGTH_BITS + FLAG_BITS) | flags | min(len(word), LENGTH)
 
 
+def _flags(word: str) -> int:
+    flags = (LETTER if any(map(str.isalpha, word)) else 0) | (SYMBOL if SYMBOLS.issuperset(word) else 0)
+    return flags | (MARK | ENDS if word in SENTENCE_ENDS else MARK if all(unicodedata.category(mark)[0] == "P" for mark in word) else 0)
+
+
+_flags_of_mark = lru_cache(maxsize=1024)(_flags)
+
+
 def _pack(words: Iterable[str]) -> bytes:
-    return b"".join(code(word).to_bytes(8, sys.byteorder) for word in words)
+    return b"".join([code(word).to_bytes(8, sys.byteorder) for word in words])
 
 
 class _Table(dict[str, bytes]):
-    """The words of a piece, packed; found out when first asked for."""
+    """The words of a piece, packed; found out when first asked for. The plainest shapes have a short way."""
 
     def __missing__(self, piece: str) -> bytes:
-        rest, last = piece[:-1], piece[-1]
-        if (whole := _exceptions().get(piece)) is not None:
-            split = _pack(whole)
-        elif piece.isalpha():
-            split = code(piece).to_bytes(8, sys.byteorder)
-        elif rest.isalpha() and (last in PLAIN_ENDS or (last == "." and not rest[-1].isupper())):
-            split = self[rest] + self[last]
-        else:
-            split = _pack(split_piece(piece))
+        split = self._split(piece)
         if len(piece) <= LONG_PIECE:
             if len(self) >= PIECES:
                 self.clear()
             self[piece] = split
         return split
+
+    def _split(self, piece: str) -> bytes:
+        if (whole := _exceptions().get(piece)) is not None:
+            return _pack(whole)
+        if piece.isalpha():
+            return code(piece).to_bytes(8, sys.byteorder)
+        if (rest := piece[:-1]).isalpha() and ((last := piece[-1]) in PLAIN_ENDS or (last == "." and not rest[-1].isupper())):
+            return self[rest] + self[last]
+        if (rest := piece[1:]).isalpha() and piece[0] in PLAIN_BEGINNINGS:
+            return self[piece[0]] + self[rest]
+        if "-" in piece and all(map(str.isalpha, piece.split("-"))):
+            return _pack(piece.replace("-", " - ").split(" "))
+        return _pack(split_piece(piece))
+
 
 @cache
 def _table() -> _Table:
