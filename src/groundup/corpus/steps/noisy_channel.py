@@ -27,7 +27,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz'"
 LONGEST = 40  # letters; a longer string is no word
 MOST_CANDIDATES = 48  # nearest and most frequent first; the right word is among the first 20 in 99.8 % of the training typos
 PRIOR_WEIGHT = 0.65  # of log P(word); tuned with the next three by benchmarks/train_spelling.py
-OWN_WORD = -1.0
+OWN_WORD = 4.0
 EDIT_FLOOR = {"insert": -9.5, "delete": -9.0, "replace": -10.5, "transpose": -8.0}  # log P of an edit never seen in training
 
 

@@ -31,11 +31,14 @@ AGAINST = re.compile(
     r"customer|member|docket|equation|fig(?:ure)?|table|latitude|longitude|coordinates)\b[\s:#.]*(?:number|no\.?|nr\.?|#|num|code)?[\s:#.]*$",
     re.IGNORECASE,
 )
+NAMED = re.compile(r"[^\W\d][^\n\d\"{}=]{0,24}$")
+FOR_AFTER = re.compile(r"[ ,]?\(?(?:office|fax|mobile|cell|home|work|phone|tel)\b", re.IGNORECASE)  # as in the blocks under letters
 DATE = re.compile(
     r"(?:(?:1[0-9]|20|21)[0-9]{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])|"
     r"(?:0?[1-9]|[12][0-9]|3[01])([-./ ])(?:0?[1-9]|[12][0-9]|3[01])\2(?:1[0-9]|20|21)[0-9]{2})(?![0-9])"
 )
 YEARS = re.compile(r"(?:1[0-9]|20)[0-9]{2}(?: ?[-–/.] ?(?:1[0-9]|20)[0-9]{2})+")
+NUMBER = re.compile(r"[0-9]+\.[0-9]+|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]+)?")  # a decimal; an address of a machine, right or wrong
 MONEY = re.compile(r"(?:[$€£¥₹#§№=]|\b(?:USD|EUR|GBP|Rs))\s?$")
 
 # ITU-T E.164, list of assigned country codes: one digit, two, or else three.
@@ -77,7 +80,7 @@ def find(text: str, run: re.Match[str]) -> tuple[int, int] | None:
         start -= 1
     else:
         bracket = False
-    if _glued(text, start, end) or not _separated(run[0]):
+    if _glued(text, start, end) or not _separated(run[0]) or NUMBER.fullmatch(run[0]) or run[0].startswith("000"):
         return None
     digits = re.sub("[^0-9]", "", run[0])
     context = text[max(0, start - NEAR) : start]
@@ -88,7 +91,7 @@ def find(text: str, run: re.Match[str]) -> tuple[int, int] | None:
     elif digits.startswith("00") and _country(digits[2:]) and run[0][2] != "0":
         good = 10 <= len(digits) <= 17 and (SEPARATOR.search(run[0]) is not None or FOR.search(context) is not None)
     else:
-        good = _national(run[0], digits, bracket, context, text[end : end + 4])
+        good = _national(run[0], digits, bracket, context, text[end : end + 10])
     if not good:
         return None
     extension = EXTENSION.match(text, end)
@@ -99,7 +102,7 @@ def _national(shown: str, digits: str, bracket: bool, context: str, after: str) 
     if AGAINST.search(context) or DATE.match(shown) or YEARS.fullmatch(shown):
         return False
     groups = SEPARATOR.sub(" ", shown)
-    words = FOR.search(context) is not None
+    words = FOR.search(context) is not None or FOR_AFTER.match(after) is not None
     thousands = re.fullmatch(r"[1-9][0-9]{0,2}(?:[ .\u00a0][0-9]{3})+", shown) is not None
     if not words:
         if thousands or _column(shown, context, after):
@@ -108,8 +111,8 @@ def _national(shown: str, digits: str, bracket: bool, context: str, after: str) 
         if " " in groups and (NATIONAL.fullmatch(groups) or (GERMAN.fullmatch(groups) and 9 <= len(digits) <= 12)):
             return not ("." in separators and groups.count(" ") == 1)  # 0123.456789 is a decimal or a file
         return bracket and 7 <= len(digits) <= 12 and (groups.count(" ") > 1 or len(digits) >= 9)
-    if " " not in groups:
-        return 7 <= len(digits) <= 13
+    if " " not in groups:  # with nothing but its name to go by, it follows at once
+        return 7 <= len(digits) <= 13 and NAMED.search(context) is not None
     return 7 <= len(digits) <= 13 and not (thousands and len(groups) > 11)
 
 
