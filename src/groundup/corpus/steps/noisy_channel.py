@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 ALPHABET = "abcdefghijklmnopqrstuvwxyz'"
 LONGEST = 40  # letters; a longer string is no word
 MOST_CANDIDATES = 48  # nearest and most frequent first; the right word is among the first 20 in 99.8 % of the training typos
-PRIOR_WEIGHT = 0.65  # of log P(word); tuned with the next three by benchmarks/train_spelling.py
-OWN_WORD = 4.0
-EDIT_FLOOR = {"insert": -9.5, "delete": -9.0, "replace": -10.5, "transpose": -8.0}  # log P of an edit never seen in training
+PRIOR_WEIGHT = 0.65  # of log P(word)
+OWN_WORD = 3.0  # added to log P of a word never seen
+BEST_CHANNEL = {0: 0.0, 1: -0.5, 2: -2.5, 3: -4.5}  # log P(typo | word) by distance: 999 of 1,000 pairs are below
+NEGLIGIBLE = 4.0  # a reading this far below the best one changes its probability by less than 2 %
+EDIT_FLOOR: dict[str, float] = {"insert": -9.5, "delete": -9.0, "replace": -10.5, "transpose": -8.0}  # log P of an edit never seen in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,43 @@ class Reading:
 class Corrector:
     """Finds the readings of a string among words with counts.
 
-    `counts` says how often each word is used; a word of count 0 is known but never offered.
+    `counts` says how often each word is used; a word of count 0 is known but never offered. `names` are the words that
+    dictionaries write with a capital only.
     """
 
-    def __init__(self, counts: dict[str, float], edits: dict[str, dict[str, float]]) -> None:
+    def __init__(self, counts: dict[str, float], names: frozenset[str], edits: dict[str, dict[str, float]]) -> None:
         self.known = frozenset(counts)
+        self.names = names
         self.edits = edits
+        self._counts = counts
         total = sum(counts.values())
         self._prior = {word: math.log(count / total) for word, count in counts.items() if count and set(word) <= LETTERS}
         self._shapes = _Shapes(list(self._prior), self._prior)
         self._trigrams = _trigrams(self.known)
 
+    def count(self, word: str) -> float:
+        """How often a word is used; 1 for a known one without a count, 0 for an unknown one."""
+        return max(self._counts.get(word, -1.0), 1.0) if word in self.known else 0.0
+
     def readings(self, typo: str, *, distance: int = 2) -> list[Reading]:
-        """The words within a distance of a lower-case string, likeliest first. Empty for what is no word of letters."""
+        """The words within a distance of a lower-case string, likeliest first. Empty for what is no word of letters.
+
+        Words that cannot come near the likeliest reading, however well their letters fit, are left out.
+        """
         if not typo or len(typo) > LONGEST or not set(typo) <= LETTERS:
             return []
-        scored = [
-            (PRIOR_WEIGHT * self._prior[word] + self.channel(typo, word), word, far)
-            for word, far in self._shapes.within(typo, distance)
-        ]
-        if not scored:
-            return []
-        scored.sort(key=lambda one: (-one[0], one[1]))
+        near = [(PRIOR_WEIGHT * self._prior[word], word, far) for word, far in self._shapes.within(typo, distance)]
+        near.sort(key=lambda one: -one[0] - BEST_CHANNEL[one[2]])
         own = OWN_WORD + self.unseen(typo)
-        top = max(scored[0][0], own)
+        scored: list[tuple[float, str, int]] = []
+        top = own
+        for prior, word, far in near:
+            if prior + BEST_CHANNEL[far] < top - NEGLIGIBLE:
+                break
+            score = prior + self.channel(typo, word)
+            scored.append((score, word, far))
+            top = max(top, score)
+        scored.sort(key=lambda one: (-one[0], one[1]))
         total = math.exp(own - top) + sum(math.exp(score - top) for score, _, _ in scored)
         return [Reading(word, far, score, math.exp(score - top) / total) for score, word, far in scored]
 
@@ -90,9 +105,9 @@ class Corrector:
 
         best[i][j] is that of the word's first i and the typo's first j characters; both stand between ^ and $.
         """
-        source, target = f"^{word}$", f"^{typo}$"
+        source, target = _differing(f"^{word}$", f"^{typo}$")
         height, width = len(source), len(target)
-        band = abs(height - width) + 3
+        band = abs(height - width) + 2
         best = [[-math.inf] * (width + 1) for _ in range(height + 1)]
         best[0][0] = 0.0
         for i in range(height + 1):
@@ -127,6 +142,15 @@ class Corrector:
         return float(sum(self._trigrams[a, b, c] for a, b, c in zip(codes, codes[1:], codes[2:])))
 
 
+def _differing(source: str, target: str) -> tuple[str, str]:
+    """Two strings without the beginning and end that they share, but for the neighbours that an edit may depend on."""
+    shortest = min(len(source), len(target))
+    first = next((place for place in range(shortest) if source[place] != target[place]), shortest)
+    last = next((place for place in range(shortest - first) if source[-1 - place] != target[-1 - place]), shortest - first)
+    first, last = max(0, first - PIECE + 1), max(0, last - PIECE + 1)
+    return source[first : len(source) - last], target[first : len(target) - last]
+
+
 def cased(word: str, like: str) -> str:
     """A lower-case word in the capitals of another: none, the first, or all."""
     if like.isupper() and len(like) > 1:
@@ -137,18 +161,25 @@ def cased(word: str, like: str) -> str:
 @cache
 def english() -> Corrector:
     """The corrector that ships, once per process."""
-    return Corrector(read_words(HERE / "english_words.xz"), read_edits(HERE / "english_edits.xz"))
+    return Corrector(*read_words(HERE / "english_words.xz"), read_edits(HERE / "english_edits.xz"))
 
 
-def read_words(path: Path) -> dict[str, float]:
-    """Words and counts. Each line: letters shared with the word before (A for none), the rest, and log2 of the count in tenths."""
+def read_words(path: Path) -> tuple[dict[str, float], frozenset[str]]:
+    """Words and counts, and which of them are names.
+
+    Each line: letters shared with the word before (A for none), the rest, log2 of the count in tenths; a name's in brackets.
+    """
     counts: dict[str, float] = {}
+    names = set()
     word = ""
     for line in lzma.decompress(path.read_bytes()).decode().split("\n"):
         rest, _, tenths = line.partition("\t")
         word = word[: ord(rest[0]) - 65] + rest[1:]
+        if tenths.startswith("("):
+            names.add(word)
+            tenths = tenths.strip("()")
         counts[word] = 2.0 ** (int(tenths) / 10) if tenths else 0.0
-    return counts
+    return counts, frozenset(names)
 
 
 def read_edits(path: Path) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """Step `spelling`: correct what is surely a typo in English text, and leave alone what only looks like one.
 
-A word is judged if it is letters only, lower case (or begins a sentence) and set off by blanks and punctuation; so code, numbers,
-addresses, hashtags, names and words with capitals inside are never looked at. It is corrected if
+A word is judged if it is lower-case letters only, set off by blanks and punctuation; so code, numbers, addresses, hashtags, names and
+whatever has a capital are never looked at. It is corrected if
 
     it is none of the 287,000 words that we know, nor one that the corpus or the user has of its own,
     its likeliest reading (`noisy_channel`) is likely enough beside all others, that of an unseen word included,
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,9 +24,8 @@ import pyarrow as pa
 from groundup.corpus.steps import Seen, Verdict, judge, noisy_channel
 from groundup.recipe.cleaning.spelling import Spelling
 
-WORD = re.compile(r"""["“”'‘(\[]*([A-Za-z]?[a-z]+)[.,;:!?)\]"“”'’…]*""")
+WORD = re.compile(r"""["“”'‘(\[]*([a-z]+)[.,;:!?)\]"“”'’…]*""")
 QUOTED = re.compile(r"""[(\[]*["“'‘].*["”'’][.,;:!?)\]]*""")  # one word in quotation marks is shown, not used
-SENTENCE_END = (".", "!", "?", '."', '!"', '?"', ".”", "!”", "?”")
 MOST_REMEMBERED = 1_000_000  # tokens and words a process remembers; then it begins anew
 SHORT = 8  # words; a shorter line is judged by the whole document
 # Function words of English that are not at the same time common words of German, French, Spanish, Italian, Dutch or Portuguese.
@@ -35,6 +34,16 @@ FUNCTION_WORDS = frozenset(
     has when who more if about out up them then some could than other into only its our two my after any how where most your these
     because through between should did does because very just also but or at not i he we our us him""".split()
 )
+LEAST_STEM = 4  # letters
+PREFIXES = frozenset(
+    """anti auto bi bio co counter cyber de dis down eco electro ethno extra fore geo hyper in infra inter intra macro mega meta micro mid mini
+    mis mono multi neo neuro non omni out over para photo poly post pre proto pseudo psycho quasi re semi socio sub super tele thermo
+    trans tri ultra un under uni up""".split()
+)
+MISSPELT_PREFIXES = frozenset(["co", "de", "dis", "fore", "hyper", "in", "infra", "intra", "up"])  # independant, descided
+IN_GOOD_USE = 5_000_000  # count in books (SymSpell's dictionary): the 9,000 commonest words
+SUFFIXES = frozenset("""s es ed er ers ly like less ness nesses ings able ability wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
+    dom hood esque ish fold man men s""".split())
 OWN_RATIO = 20  # an unknown word is the corpus's own if no more than this many documents have its correction for each that has it
 
 
@@ -92,13 +101,21 @@ class SpellingStep:
         if word not in self._corrections:
             if len(self._corrections) >= MOST_REMEMBERED:
                 self._corrections.clear()
-            readings = noisy_channel.english().readings(word, distance=2 if len(word) > 4 else 1)
-            sure = readings and readings[0].probability >= self.settings.confidence
-            self._corrections[word] = readings[0].word if sure else None
+            self._corrections[word] = self._judge_word(word)
         return self._corrections[word]
 
+    def _judge_word(self, word: str) -> str | None:
+        english = noisy_channel.english()
+        readings = english.readings(word, distance=2 if len(word) > 4 else 1)
+        if not readings or readings[0].probability < self.settings.confidence:
+            return None
+        right = readings[0].word
+        sounded = right == f"{word}g"  # nothin
+        lettered = right == word[1:] and word[0] != word[1]  # ebook, jsmith
+        return None if right in english.names or sounded or lettered or derived(word, right, english.count) else right
+
     def _suspects(self, text: str) -> dict[str, str]:
-        """Tokens of unknown words, and the words in lower case."""
+        """Tokens of unknown words, and the words."""
         found: dict[str, str] = {}
         if len(self._harmless) >= MOST_REMEMBERED:
             self._harmless.clear()
@@ -115,8 +132,7 @@ class SpellingStep:
             return None
         if token.endswith(("'", "’")) and not token.startswith(("'", "‘")):
             return None  # goin', for the sound of it
-        word = shape[1].lower()
-        return None if word in noisy_channel.english().known or word in self.known_words else word
+        return None if shape[1] in noisy_channel.english().known or shape[1] in self.known_words else shape[1]
 
     def _prose(self, tokens: list[str]) -> bool:
         """Whether tokens are English sentences: function words enough, and few that are neither known nor typos."""
@@ -132,18 +148,30 @@ class SpellingStep:
 
     def _correct_line(self, line: str, wrong: set[str], suspects: dict[str, str], counts: Counter[str]) -> str:
         pieces = re.split(r"(\s+)", line)
-        before = ""
         for place in range(0, len(pieces), 2):
             token = pieces[place]
             if token in wrong:
                 word = suspects[token]
-                right = self.correction(word)
-                shown = WORD.fullmatch(token)
-                if right and shown and (shown[1] == word or before.endswith(SENTENCE_END)):
-                    pieces[place] = token[: shown.start(1)] + noisy_channel.cased(right, shown[1]) + token[shown.end(1) :]
-                    counts[f"{word} -> {right}"] += 1
-            before = token or before
+                pieces[place] = token.replace(word, right := self._corrections[word] or word, 1)
+                counts[f"{word} -> {right}"] += 1
         return "".join(pieces)
+
+
+def derived(word: str, right: str, counts: Callable[[str], float]) -> bool:
+    """Whether an unknown word is rather made of known ones by the rules that make new words than `right` misspelt.
+
+    unintuitive is not intuitive, nor socioeconomics socioeconomic: a prefix or suffix was added to what `right` has too.
+    Nor is undecodable undecidable or a textfile a textile, where both parts are words in good use.
+    """
+    for end in range(2, len(word) - LEAST_STEM + 1):
+        head, tail = word[:end], word[end:]
+        if head in PREFIXES and counts(tail) and (right.endswith(tail) or (len(tail) > 5 and head not in MISSPELT_PREFIXES)):
+            return True
+        if end >= LEAST_STEM and min(counts(head), counts(tail)) >= IN_GOOD_USE:
+            return True
+        if end >= LEAST_STEM and tail in SUFFIXES and right.startswith(head) and (counts(head) or counts(head + "e")):
+            return True
+    return False
 
 
 def frequent_words(texts: Iterable[str], step: SpellingStep, *, min_documents: int = 5) -> frozenset[str]:
@@ -159,6 +187,6 @@ def frequent_words(texts: Iterable[str], step: SpellingStep, *, min_documents: i
         unknown.update({word for token in tokens if token not in step._harmless and (word := step._unknown(token))})
         corrections.update({token.strip(".,;:!?()\"'“”").lower() for token in tokens})
     return frozenset(
-        word for word, documents in unknown.items()
+        word for word, documents in sorted(unknown.items())
         if documents >= min_documents and (right := step.correction(word)) and documents * OWN_RATIO >= corrections[right]
     )  # fmt: skip
