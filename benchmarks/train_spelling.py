@@ -84,7 +84,7 @@ def words(frequencies: Path, listed: set[str]) -> dict[str, int]:
 def front_coded(counts: dict[str, int], names: set[str]) -> str:
     lines, before = [], ""
     for word, count in sorted(counts.items()):
-        shared = next((place for place, (a, b) in enumerate(zip(word, before)) if a != b), min(len(word), len(before)))
+        shared = next((place for place, (a, b) in enumerate(zip(word, before, strict=False)) if a != b), min(len(word), len(before)))
         tenths = str(round(10 * math.log2(count))) if count else ""
         lines.append(chr(65 + shared) + word[shared:] + (f"\t{tenths}" if count and word not in names else f"\t({tenths})" if word in names else ""))
         before = word

@@ -45,7 +45,7 @@ def is_card(digits: str) -> bool:
     issued = any(
         len(digits) in lengths and first <= digits[: len(first)] <= last for first, last, lengths in CARD_RANGES
     )
-    return issued and len(set(digits)) > 2 and luhn(digits)
+    return issued and len(set(digits)) > 1 and luhn(digits)
 
 
 def is_iban(characters: str) -> bool:

@@ -139,7 +139,7 @@ class Corrector:
     def unseen(self, word: str) -> float:
         """log P of a string as a word that we have never seen: its letters, each after the two before."""
         codes = [26, 26, *(ord(letter) - 97 if letter != "'" else 26 for letter in word), 26]
-        return float(sum(self._trigrams[a, b, c] for a, b, c in zip(codes, codes[1:], codes[2:])))
+        return float(sum(self._trigrams[a, b, c] for a, b, c in zip(codes, codes[1:], codes[2:], strict=False)))
 
 
 def _differing(source: str, target: str) -> tuple[str, str]:
@@ -187,7 +187,7 @@ def read_edits(path: Path) -> dict[str, dict[str, float]]:
     edits: dict[str, dict[str, float]] = {}
     for line in lzma.decompress(path.read_bytes()).decode().split("\n"):
         piece, *pairs = line.split("\t")
-        edits[piece] = {written: -int(cost) / 100 for written, cost in zip(pairs[::2], pairs[1::2])}
+        edits[piece] = {written: -int(cost) / 100 for written, cost in zip(pairs[::2], pairs[1::2], strict=True)}
     return edits
 
 
@@ -212,7 +212,7 @@ class _Shapes:
         self._prior = np.array([prior[word] for word in words])
         self._lengths = np.array([len(word) for word in words], np.int64)
         self._letters = np.zeros((len(words), int(self._lengths[-1])), np.uint8)  # [word, place]
-        for row, word in zip(self._letters, words):
+        for row, word in zip(self._letters, words, strict=True):
             row[: len(word)] = np.frombuffer(word.encode(), np.uint8)
         self._masks = np.zeros(len(words), np.uint32)
         for place in range(self._letters.shape[1]):

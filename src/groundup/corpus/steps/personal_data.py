@@ -21,8 +21,8 @@ from groundup.recipe.cleaning.personal_data import PersonalData
 NAMES = {"key": "KEY", "e-mail": "EMAIL", "iban": "IBAN", "card": "CARD", "crypto": "CRYPTO", "ip": "IP", "mac": "MAC", "ssn": "SSN", "phone": "PHONE"}
 """Kinds and what stands for them, the most certain first."""
 
-LOCAL = re.compile(r"[A-Za-z0-9\u00c0-\u024f!#$%&'*+/=?^_`{|}~.-]{1,64}\Z")
-DOMAIN = re.compile(r"(?:[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f-]{0,61}[A-Za-z0-9\u00c0-\u024f])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9_(])")
+LOCAL = re.compile(r"[\w!#$%&'*+/=?^_`{|}~.-]{1,64}\Z")
+DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9_(])")
 OBFUSCATED = re.compile(
     r"[A-Za-z0-9][\w.+-]{0,63} ?[\[(]at[\])] ?[A-Za-z0-9-]+(?:(?:\.| ?[\[({<] ?(?:dot|\.) ?[\])}>] ?)[A-Za-z0-9-]+)*"
     r"(?:\.| ?[\[({<] ?(?:dot|\.) ?[\])}>] ?)[A-Za-z]{2,24}\b",
@@ -105,7 +105,7 @@ class PersonalDataStep:
             start, end = left.start() if left else middle.start(), right.end() if right else middle.end()
             address = text[start:end].rstrip(".")
             before = text[max(0, start - 40) : start]
-            if before[-1:].isalnum() or before[-1:] in "-_." or text[start + len(address) : start + len(address) + 1].isalnum():
+            if before[-1:].isalnum() or before.endswith(("-", "_", ".")) or text[start + len(address) : start + len(address) + 1].isalnum():
                 continue
             plain = max(map(len, address.split("."))) == 1  # 1.2.3.4 is a section or a version, unless it is said to be an address
             if is_ip(address, private=self.private_ips) and not VERSION.search(before) and (not plain or IP_WORDS.search(before)):
@@ -140,8 +140,7 @@ class PersonalDataStep:
                 yield from ((*one.span(), "ssn") for one in SSN.finditer(text, start, end))
             if "phone" in self.kinds:
                 for run in phones.RUN.finditer(text, start, end):
-                    if span := phones.find(text, run):
-                        yield *span, "phone"
+                    yield from ((*span, "phone") for span in phones.find(text, run))
         if "iban" in self.kinds:
             inner = digits[(digits > 1) & (digits < len(codes) - 1)]
             capital = (codes[inner - 1] - 65 < 26) & (codes[inner - 2] - 65 < 26) & (codes[inner + 1] - 48 < 10)
@@ -184,4 +183,4 @@ def iban(text: str, start: int) -> tuple[int, int] | None:
 def _part_of_word(text: str, start: int, end: int) -> bool:
     """Whether letters, or a path or decimal going on, stand at either end."""
     before, after = text[max(0, start - 1) : start], text[end : end + 2]
-    return before.isalnum() or before in ("_", ".", "/", "=") or after[:1].isalpha() or after[:1] == "_" or (after[:1] in (".", "/") and after[1:].isdigit())
+    return before.isalnum() or before in ("_", ".", "/", "=", "+") or after[:1].isalpha() or after[:1] == "_" or (after[:1] in (".", "/") and after[1:].isdigit())

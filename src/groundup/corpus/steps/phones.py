@@ -13,8 +13,10 @@ grouping needs the word before it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 RUN = re.compile(r"[0-9](?:[ \u00a0().\-/–‑]{0,3}[0-9]){6,}")
+PIECES = re.compile(r"[0-9](?:(?! [-/–] )[^0-9]{0,3}[0-9])+")
 EXTENSION = re.compile(r"[ ,]{0,2}(?:x|ext?\.?|extension|Durchwahl|poste)\s?[0-9]{1,6}\b", re.IGNORECASE)
 SEPARATOR = re.compile(r"[^0-9]+")
 SEPARATORS = frozenset([" ", "-", ".", "/", ")", ") ", ")-", ").", ")/", " (", "-(", ".(", "(", " - ", " / ", ". ", "–", "‑", "\u00a0", ")\u00a0"])
@@ -31,7 +33,7 @@ AGAINST = re.compile(
     r"customer|member|docket|equation|fig(?:ure)?|table|latitude|longitude|coordinates)\b[\s:#.]*(?:number|no\.?|nr\.?|#|num|code)?[\s:#.]*$",
     re.IGNORECASE,
 )
-NAMED = re.compile(r"[^\W\d][^\n\d\"{}=]{0,24}$")
+NAMED = re.compile(rf"(?:{FOR.pattern})[^\n\d\"{{}}=]{{0,24}}$", re.IGNORECASE)
 FOR_AFTER = re.compile(r"[ ,]?\(?(?:office|fax|mobile|cell|home|work|phone|tel)\b", re.IGNORECASE)  # as in the blocks under letters
 DATE = re.compile(
     r"(?:(?:1[0-9]|20|21)[0-9]{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])|"
@@ -68,11 +70,35 @@ NATIONAL = _pattern(FORMS)
 GERMAN = re.compile(r"0[1-9][0-9]{1,4} [0-9]{3,9}(?: [0-9]{1,4})?|0[1-9][0-9]{1,4}(?: [0-9]{2}){2,4}(?: [0-9]{1,3})?")  # area, then two by two
 
 
-def find(text: str, run: re.Match[str]) -> tuple[int, int] | None:
-    """The telephone number in a run of digits (a match of RUN), its plus, brackets and extension with it, or None."""
+def find(text: str, run: re.Match[str]) -> Iterator[tuple[int, int]]:
+    """The telephone numbers in a run of digits (a match of RUN), with their plus, brackets and extension.
+
+    Mostly the run is one or none. It may be two, of which a dash or slash between blanks is the border; and what
+    follows a number that is announced may be a number of another kind.
+    """
     start, end = run.span()
+    if whole := _number(text, start, end):
+        yield whole
+        return
+    pieces = list(PIECES.finditer(text, start, end))
+    if len(pieces) > 1:
+        found = [number for piece in pieces if (number := _number(text, *piece.span()))]
+        if len(found) == len(pieces):
+            yield from found
+            return
+    if NAMED.search(text, max(0, start - NEAR), start) or text[max(0, start - 1) : start] == "+":
+        for blank in reversed([found.start() for found in re.finditer(r"(?<=[0-9])[.)]? ", run[0])]):
+            number = _number(text, start, start + blank, formal=True)
+            if number:
+                yield number
+                return
+
+
+def _number(text: str, start: int, end: int, *, formal: bool = False) -> tuple[int, int] | None:
+    """Whether digits from `start` to `end` are a telephone number; a `formal` one has a country's form."""
+    shown = text[start:end]
     before = text[max(0, start - 2) : start]
-    plus = before.endswith("+") or before.endswith("+(")
+    plus = before.endswith(("+", "+("))
     bracket = before.endswith("(")
     if plus:
         start -= 1 + bracket
@@ -80,18 +106,21 @@ def find(text: str, run: re.Match[str]) -> tuple[int, int] | None:
         start -= 1
     else:
         bracket = False
-    if _glued(text, start, end) or not _separated(run[0]) or NUMBER.fullmatch(run[0]) or run[0].startswith("000"):
+    separators = SEPARATOR.findall(shown)
+    if not all(separator in SEPARATORS for separator in separators) or _glued(text, start, end) or NUMBER.fullmatch(shown) or shown.startswith("000"):
         return None
-    digits = re.sub("[^0-9]", "", run[0])
-    context = text[max(0, start - NEAR) : start]
+    digits = re.sub("[^0-9]", "", shown)
+    context = text[max(0, start - NEAR) : start].rstrip("\n").rpartition("\n")[2]
     if MONEY.search(context):
         return None
     if plus:
-        good = 8 <= len(digits) <= 15 and _country(digits)
-    elif digits.startswith("00") and _country(digits[2:]) and run[0][2] != "0":
-        good = 10 <= len(digits) <= 17 and (SEPARATOR.search(run[0]) is not None or FOR.search(context) is not None)
+        good = 8 <= len(digits) <= (13 if formal else 15) and _country(digits)
+    elif digits.startswith("00") and _country(digits[2:]) and shown[2] != "0":
+        good = 10 <= len(digits) <= 17 and (bool(separators) or FOR.search(context) is not None)
+    elif formal:
+        good = NATIONAL.fullmatch(SEPARATOR.sub(" ", shown)) is not None
     else:
-        good = _national(run[0], digits, bracket, context, text[end : end + 10])
+        good = _national(shown, digits, bracket, context, text[end : end + 10])
     if not good:
         return None
     extension = EXTENSION.match(text, end)
@@ -111,13 +140,9 @@ def _national(shown: str, digits: str, bracket: bool, context: str, after: str) 
         if " " in groups and (NATIONAL.fullmatch(groups) or (GERMAN.fullmatch(groups) and 9 <= len(digits) <= 12)):
             return not ("." in separators and groups.count(" ") == 1)  # 0123.456789 is a decimal or a file
         return bracket and 7 <= len(digits) <= 12 and (groups.count(" ") > 1 or len(digits) >= 9)
-    if " " not in groups:  # with nothing but its name to go by, it follows at once
-        return 7 <= len(digits) <= 13 and NAMED.search(context) is not None
-    return 7 <= len(digits) <= 13 and not (thousands and len(groups) > 11)
-
-
-def _separated(shown: str) -> bool:
-    return all(separator in SEPARATORS for separator in SEPARATOR.findall(shown))
+    if " " not in groups or thousands:  # with nothing but its name to go by, it follows at once
+        return 7 <= len(digits) <= 13 and NAMED.search(context) is not None and len(groups) <= 13
+    return 7 <= len(digits) <= 13
 
 
 def _glued(text: str, start: int, end: int) -> bool:
