@@ -24,7 +24,7 @@ from groundup.recipe.cleaning.rules import Rules
 
 TextFunction = Callable[[str], str | None]
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/*", re.IGNORECASE)
+SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 HOSTS_ADDRESS = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|fe80::1%lo0)\s+")  # a hosts file sends blocked names there
 HOSTS_OWN = frozenset(["localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0", "ip6-localhost", "ip6-loopback"])
 
@@ -76,7 +76,9 @@ def _hash(address: str) -> int:
 
 def _plain(entry: str) -> str:
     """A domain or address without scheme, user, port, "www.", fragment and last slash; the host in lower case."""
-    entry = SCHEME.sub("", entry.strip(), count=1) if ":" in entry else entry.strip()
+    entry = entry.strip()
+    if scheme := SCHEME.match(entry):
+        entry = entry[scheme.end() :]
     host, slash, path = entry.partition("/")
     if not slash and "?" in host:
         host, _, path = host.partition("?")

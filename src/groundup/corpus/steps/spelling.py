@@ -44,7 +44,7 @@ MISSPELT_PREFIXES = frozenset(["co", "de", "dis", "fore", "hyper", "in", "infra"
 IN_GOOD_USE = 5_000_000  # count in books (SymSpell's dictionary): the 9,000 commonest words
 SUFFIXES = frozenset("""s es ed er ers ly like less ness nesses ings able ability wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
     dom hood esque ish fold man men s""".split())
-OWN_RATIO = 20  # an unknown word is the corpus's own if no more than this many documents have its correction for each that has it
+OWN_RATIO = 3  # an unknown word is not the corpus's own if more than this many documents have its correction for each that has it
 
 
 class SpellingStep:
