@@ -12,143 +12,34 @@ Each text is in `train`, `validation` or `test` by a hash of itself. --transfer 
 from __future__ import annotations
 
 import argparse
-import codecs
-import csv
-import gzip
-import hashlib
-import io
 import json
 import random
 import re
 import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from safetensors.numpy import save_file
-from toxicity_sentences import CALM, FILL, HOSTILE, INSULTS, NEUTRAL, TERMS, TEST_HOSTILE, TEST_NEUTRAL, UNLISTED, filled, split
+from toxicity_data import LABELLED, Text, disguised, labelled, ordinary, own_sentences, own_words, part
+from toxicity_sentences import TERMS, TEST_HOSTILE, TEST_NEUTRAL, UNLISTED, filled
 
 from groundup.corpus.hashed import ngrams, plain
-from groundup.corpus.identity import COMMON, GROUP_OF
-from groundup.corpus.steps.toxicity import PATH, PIVOT, Model, WordList, masked, probability
+from groundup.corpus.identity import GROUP_OF
+from groundup.corpus.steps.toxicity import PATH, PIVOT, Model, WordList, probability
 
 BITS = 17
-L2 = 1e-5
+L2 = 2e-5
+STEPS = 50  # of L-BFGS; the loss falls by less than 0.1 % a step by then
 SHARES = {  # of the training weight
-    "davidson": 0.25, "stormfront": 0.2, "wikipedia": 0.15, "ordinary": 0.2, "neutral": 0.05, "hostile": 0.05, "insults": 0.05, "calm": 0.05,
+    "davidson": 0.25, "stormfront": 0.2, "wikipedia": 0.15, "ordinary": 0.2, "neutral": 0.12, "hostile": 0.04, "insults": 0.05, "calm": 0.05,
 }  # fmt: skip
-LABELLED = ("davidson", "stormfront", "wikipedia")
+LISTED = 10.0  # weight that a word of the list starts with: alone in 60 letters it adds 1.2 to the logit
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 20))
 PRIOR_TEXTS = 20  # what an estimate of our own is worth in the word list, in texts
 LEAST_SHARE = 0.5  # of toxic texts among those with the word: below it the word is left out
-
-
-class Text(NamedTuple):
-    domain: str
-    toxic: bool
-    text: str
-
-
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Of a .jsonl.zst file."""
-    with pa.OSFile(str(path)) as raw, pa.CompressedInputStream(raw, "zstd") as stream:
-        for line in io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8"):
-            yield json.loads(line)
-
-
-def labelled(data: Path) -> Iterator[Text]:
-    """The three sets. Of Davidson's classes hate speech and offensive language are toxic, of Stormfront's `hate`; `relation` and `skip` are left out."""
-    with gzip.open(data / "davidson_tweets.csv.gz", "rt", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            yield Text("davidson", row["class"] != "2", re.sub(r"\bRT\b", " ", row["tweet"]))
-    for row in lines(data / "stormfront_sentences.jsonl.zst"):
-        if row["label"] in ("hate", "noHate"):
-            yield Text("stormfront", row["label"] == "hate", row["text"])
-    with gzip.open(data / "wikipedia_talk_toxicity_testset.csv.gz", "rt", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            yield Text("wikipedia", row["toxic"] == "True", row["comment"])
-
-
-ORDINARY = {  # source -> split; the rest is not used. Public domain, CC BY or BY-SA, free documentation, and web samples
-    "classic-books-markdown": "both", "LLaMA-Factory wiki_demo": "train", "hiyouga/LLaMA-Factory/data/c4_demo.jsonl": "both", "18F/handbook": "train",
-    "openstax/osbooks-american-government": "train", "openstax/osbooks-psychology": "train", "openstax/osbooks-introduction-political-science": "train",
-    "openstax/osbooks-introduction-anthropology": "validation", "openstax/osbooks-introduction-sociology": "test", "openstax/osbooks-us-history": "test",
-    "debian:anarchism": "train", "debian:perl-doc": "train", "debian:linux-doc-6.1": "test", "ag_news test": "test",
-}  # fmt: skip
-FILES = ("classic_books", "wiki_demo", "web_samples", "gov_posts_recipes_manuals", "openstax", "debian_docs_text")
-
-
-def ordinary(folder: Path, seed: int = 0) -> Iterator[tuple[str, str, str]]:
-    """(split, source, text): stretches of one to several sentences; half of them are chosen because they name a group of people."""
-    rare = set(GROUP_OF) - COMMON
-    draw = random.Random(seed)
-    held: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
-    for name in FILES:
-        for row in lines(folder / f"{name}.jsonl.zst"):
-            kind = ORDINARY.get(row["source"])
-            if kind is None:
-                continue
-            if kind == "both":  # by document: an author's other book may be on the other side
-                kind = ("train", "train", "validation", "test")[int(hashlib.sha256(row["id"].encode()).hexdigest(), 16) % 4]
-            sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"\s+", " ", row["text"][:100_000]))
-            place = 0
-            while place < len(sentences):
-                many = draw.choice((1, 1, 2, 3, 5))
-                text = " ".join(sentences[place : place + many])
-                place += many
-                if 20 <= len(text) <= 1000:
-                    held[kind, row["source"], not rare.isdisjoint(re.findall("[a-z]+", text.lower()))].append(text)
-    for (kind, source, _), texts in sorted(held.items()):
-        draw.shuffle(texts)
-        for text in texts[: 900 if kind == "train" else 500]:
-            yield kind, source, text
-
-
-def part(text: str) -> str:
-    """train (80 %), validation or test (10 % each): equal texts are on the same side."""
-    return ("validation", "test", *["train"] * 8)[hashlib.sha256(" ".join(text.lower().split()).encode()).digest()[0] % 10]
-
-
-def own_words() -> dict[str, float]:
-    """Our list: word -> estimate."""
-    found = {}
-    for line in codecs.decode((Path(__file__).parent / "toxicity_words.rot13").read_text(), "rot13").splitlines():
-        if not line.startswith("#"):
-            head, _, words = line.partition(":")
-            found |= dict.fromkeys(words.split(), float(head.split()[0]))
-    return found
-
-
-def disguised(text: str, words: dict[str, float], draw: random.Random) -> str:
-    """The text with its listed words spelled to slip by: masked, a vowel left out or doubled."""
-    def spell(match: re.Match[str]) -> str:
-        word = match[0]
-        if word.lower() not in words or len(word) < 4:
-            return word
-        if draw.random() < 0.7:
-            return draw.choice(list(masked(word))[1:])
-        place = draw.randrange(1, len(word) - 1)
-        return word[:place] + draw.choice(("", 2 * word[place])) + word[place + 1 :]
-
-    return re.sub(r"[A-Za-z]+", spell, text)
-
-
-def own_sentences(words: dict[str, float], seed: int = 1) -> Iterator[Text]:
-    """What we wrote to train on."""
-    insults = sorted(word for word, estimate in words.items() if estimate >= 0.85 and not word.endswith("s"))
-    groups = {group: terms[:1] for group, terms in TERMS.items()}
-    for domain, block, toxic, times in (("neutral", NEUTRAL, False, 3), ("hostile", HOSTILE, True, 4)):
-        for number in range(times):
-            yield from (Text(domain, toxic, text) for _, text in filled(block, groups, insults, seed + number))
-    draw = random.Random(seed)
-    for domain, block, toxic, times in (("insults", INSULTS, True, 120), ("calm", CALM, False, 60)):
-        for template in split(block):
-            for number in range(times):
-                fill = {slot: draw.choice(choices) for slot, choices in FILL.items()} | {"insult": insults[number * 7919 % len(insults)]}
-                yield Text(domain, toxic, template.format(**fill))
 
 
 class Matrix(NamedTuple):
@@ -209,9 +100,10 @@ def minimise(function: Callable[[np.ndarray], tuple[float, np.ndarray]], start: 
     return point
 
 
-def fit(texts: list[Text], matrix: Matrix, bits: int, l2: float, steps: int = 60) -> tuple[np.ndarray, float]:
-    """Weights and bias. Sets differ in how much of them is toxic: offsets, one a labelled set, take that up."""
-    size = 1 << bits
+def fit(texts: list[Text], matrix: Matrix, prior: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights and bias. Sets differ in how much of them is toxic: offsets, one a labelled set, take that up. The penalty is on the
+    distance from `prior`: what is said of a word before the texts are read."""
+    size = len(prior)
     toxic = np.array([text.toxic for text in texts], dtype=np.float64)
     amounts = Counter((text.domain, text.toxic) for text in texts)
     both = {domain for domain, _ in amounts if (domain, True) in amounts and (domain, False) in amounts}
@@ -223,9 +115,175 @@ def fit(texts: list[Text], matrix: Matrix, bits: int, l2: float, steps: int = 60
         weights, offsets, bias = point[:size], np.append(point[size:-1], 0.0), point[-1]
         logits = matrix.dot(weights.astype(np.float32)) + offsets[domain] + bias
         wrong = weight * (1 / (1 + np.exp(-logits)) - toxic)
-        value = weight @ np.logaddexp(0, np.where(toxic == 1, -logits, logits)) + l2 / 2 * (weights @ weights) + 0.01 * (offsets @ offsets)
+        value = weight @ np.logaddexp(0, np.where(toxic == 1, -logits, logits)) + L2 / 2 * ((weights - prior) @ (weights - prior)) + 0.01 * (offsets @ offsets)
         by_domain = np.bincount(domain, wrong, minlength=len(offsets))[:-1] + 0.02 * offsets[:-1]
-        return value, np.concatenate((matrix.transposed_dot(wrong, size) + l2 * weights, by_domain, [wrong.sum()]))
+        return value, np.concatenate((matrix.transposed_dot(wrong, size) + L2 * (weights - prior), by_domain, [wrong.sum()]))
 
-    point = minimise(loss, np.zeros(size + len(LABELLED) + 1), steps)
+    point = minimise(loss, np.concatenate((prior, np.zeros(len(LABELLED) + 1))), STEPS)
     return point[:size].astype(np.float32), float(point[-1])
+
+
+def word_list(texts: list[Text]) -> dict[str, float]:
+    """Word -> share of toxic texts among those with the word: counts of the labelled sets and of ordinary prose, each set's classes taken as
+    equally large, and our estimate as PRIOR_TEXTS texts more. Beside our own words it holds those that two sets agree about: in five
+    toxic texts or more of each, log-odds over three standard errors (Monroe et al. 2008), and a share of 0.8 with an estimate of 0.5.
+    """
+    own = own_words()
+    texts = [text for text in texts if text.domain in (*LABELLED, "ordinary")]
+    sizes = Counter((text.domain, text.toxic) for text in texts)
+    seen: dict[str, Counter[tuple[str, bool]]] = defaultdict(Counter)
+    for text in texts:
+        for word in set(re.findall(r"[a-z]+", text.text.lower())):
+            seen[word][text.domain, text.toxic] += 1
+    largest = sum(sizes[domain, True] for domain in LABELLED)
+    found = {}
+    for word in {*own, *seen}:
+        if word in GROUP_OF or len(word) < 3:
+            continue
+        toxic = {domain: seen[word][domain, True] for domain in LABELLED}
+        clean = {domain: seen[word][domain, False] * sizes[domain, True] / max(sizes[domain, False], 1) for domain in LABELLED}
+        others = seen[word]["ordinary", False] * largest / max(sizes["ordinary", False], 1)
+        share = (sum(toxic.values()) + PRIOR_TEXTS * own.get(word, 0.5)) / (sum(toxic.values()) + sum(clean.values()) + others + PRIOR_TEXTS)
+        agree = 0
+        for domain in LABELLED:
+            t, c, T, C = toxic[domain], seen[word][domain, False], sizes[domain, True], sizes[domain, False]
+            odds = np.log((t + 0.5) / (T - t + 0.5)) - np.log((c + 0.5) / (C - c + 0.5))
+            agree += t >= 5 and odds > 3 * np.sqrt(1 / (t + 0.5) + 1 / (c + 0.5))
+        if share >= LEAST_SHARE and (word in own or (agree >= 2 and share >= 0.8)):
+            found[word] = round(float(share), 3)
+    return found
+
+
+def prior(words: dict[str, float]) -> np.ndarray:
+    """Where the weights start from: 0 but for listed words, so that rare ones, which the texts say little of, count too."""
+    found = np.zeros(1 << BITS)
+    for word, share in words.items():
+        read = plain(word)
+        indices, _ = ngrams(read, BITS)
+        found[indices[-1]] = LISTED * (2 * share - 1)  # the last n-gram of a single word is the word
+    return found
+
+
+def area(toxic: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve: how often a toxic text scores above another, ties as half."""
+    _, place, many = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(many) - (many - 1) / 2)[place]
+    positive = int(toxic.sum())
+    return float((ranks[toxic].sum() - positive * (positive + 1) / 2) / (positive * (len(toxic) - positive)))
+
+
+def figures(toxic: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+    """Precision, recall and F1 as the set stands; and with its classes taken as equally large, where precision does not depend on how much is toxic."""
+    hits, recall, wrongly = int((toxic & flagged).sum()), float(flagged[toxic].mean()), float(flagged[~toxic].mean())
+    precision, balanced = hits / max(int(flagged.sum()), 1), recall / max(recall + wrongly, 1e-9)
+    return {
+        "precision": precision, "recall": recall, "f1": 2 * precision * recall / max(precision + recall, 1e-9), "wrongly_flagged": wrongly,
+        "balanced_precision": balanced, "balanced_f1": 2 * balanced * recall / max(balanced + recall, 1e-9),
+    }  # fmt: skip
+
+
+class Unseen(NamedTuple):
+    """Texts that nothing was trained on."""
+
+    sets: dict[str, tuple[list[str], np.ndarray]]
+    ordinary: dict[str, list[str]]
+    neutral: list[tuple[str, str]]
+    unlisted: list[str]
+    hostile: list[str]
+
+    @classmethod
+    def of(cls, texts: Iterable[Text], prose: Iterable[tuple[str, str, str]], kind: str) -> Unseen:
+        sets: dict[str, tuple[list[str], np.ndarray]] = {}
+        chosen = [text for text in texts if part(text.text) == kind]
+        for domain in LABELLED:
+            here = [text for text in chosen if text.domain == domain]
+            sets[domain] = [text.text for text in here], np.array([text.toxic for text in here])
+        others: dict[str, list[str]] = defaultdict(list)
+        for side, source, text in prose:
+            if side == kind:
+                others[source].append(text)
+        insults = sorted(word for word, estimate in own_words().items() if estimate >= 0.85)
+        return cls(
+            sets, dict(others), list(filled(TEST_NEUTRAL, TERMS, insults, 5)), [text for _, text in filled(TEST_NEUTRAL, UNLISTED, insults, 5)],
+            [text for _, text in filled(TEST_HOSTILE, {group: terms[:1] for group, terms in TERMS.items()}, insults, 6)],
+        )  # fmt: skip
+
+
+def table(score: Callable[[str], float], unseen: Unseen) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """A row for each threshold, and the areas under the curves."""
+    def scored(texts: Iterable[str]) -> np.ndarray:
+        return np.array([score(text) for text in texts])
+
+    sets = {domain: (scored(texts), toxic) for domain, (texts, toxic) in unseen.sets.items()}
+    neutral, unlisted, hostile = scored(text for _, text in unseen.neutral), scored(unseen.unlisted), scored(unseen.hostile)
+    prose = {source: scored(texts) for source, texts in unseen.ordinary.items()}
+    rows = []
+    for threshold in THRESHOLDS:
+        each = [figures(toxic, scores >= threshold) for scores, toxic in sets.values()]
+        rows.append(
+            {"threshold": threshold}
+            | {name: round(float(np.mean([one["balanced_" + name if name != "recall" else name] for one in each])), 3) for name in ("precision", "recall", "f1")}
+            | {"neutral_blocked": round(float((neutral >= threshold).mean()), 4), "unlisted_blocked": round(float((unlisted >= threshold).mean()), 4)}
+            | {"hostile_blocked": round(float((hostile >= threshold).mean()), 3)}
+            | {"ordinary_blocked": round(float(np.mean([(scores >= threshold).mean() for scores in prose.values()])), 4)}
+        )
+    areas = {domain: round(area(toxic, scores), 4) for domain, (scores, toxic) in sets.items()}
+    about = np.repeat([True, False], [len(hostile), len(neutral)])
+    return rows, areas | {"hostile_above_neutral": round(area(about, np.concatenate((hostile, neutral))), 4)}
+
+
+def show(rows: list[dict[str, float]]) -> str:
+    """A table to print."""
+    names = list(rows[0])
+    return "\n".join(["  ".join(names), *("  ".join(f"{row[name]:>{len(name)}g}" for name in names) for row in rows)])
+
+
+def training(texts: list[Text], prose: list[tuple[str, str, str]], without: str | None) -> list[Text]:
+    """What to train on: the training parts, and of each five toxic texts one more in disguise."""
+    words, draw = own_words(), random.Random(3)
+    chosen = [text for text in texts if part(text.text) == "train" and text.domain != without] + list(own_sentences(words))
+    masks = [Text(text.domain, True, disguised(text.text, words, draw)) for text in chosen if text.toxic and draw.random() < 0.2]
+    return chosen + masks + [Text("ordinary", False, text) for kind, _, text in prose if kind == "train"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--ordinary", type=Path, required=True)
+    parser.add_argument("--transfer", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    texts, prose = list(labelled(arguments.data)), list(ordinary(arguments.ordinary))
+
+    for without in LABELLED if arguments.transfer else ():
+        rows = training(texts, prose, without)
+        weights, bias = fit(rows, Matrix.of([row.text for row in rows], BITS), prior(word_list(rows)))
+        held = Model(weights, BITS, bias, *WordList.of({}), {})
+        toxic = np.array([text.toxic for text in texts if text.domain == without])
+        scores = np.array([probability(text.text, known=held) for text in texts if text.domain == without])
+        print(f"trained without {without}, all of it scored: area {area(toxic, scores):.4f}, at 0.5 {figures(toxic, scores >= 0.5)}", flush=True)
+
+    rows = training(texts, prose, None)
+    words = word_list(rows)
+    weights, bias = fit(rows, Matrix.of([row.text for row in rows], BITS), prior(words))
+    weights = weights.astype(np.float16).astype(np.float32)  # as they are kept
+    listed = WordList.of(words)
+    shipped = Model(weights, BITS, bias, *listed, {})
+    for kind in ("validation", "test"):
+        measured, areas = table(lambda text: probability(text, known=shipped), Unseen.of(texts, prose, kind))
+        print(f"{kind}: areas {areas}\n{show(measured)}", flush=True)
+    counted, _ = table(lambda text: min(1.0, listed.found(plain(text))[1] / 20), Unseen.of(texts, prose, "test"))
+    print(f"word list of {len(words)} words; thresholds are words a thousand over 20\n{show(counted)}")
+    if arguments.write:
+        about: dict[str, Any] = {
+            "bias": bias, "bits": BITS, "words": len(words), "areas": areas, "thresholds": measured, "word_list": counted,
+            "trained_on": "Davidson et al. 2017 (MIT), de Gibert et al. 2018 (CC BY-SA 3.0), Wikipedia talk test set of Dixon et al. 2018 (CC BY 4.0); "
+            "ordinary prose and own sentences: benchmarks/toxicity_data.py, toxicity_sentences.py",
+        }  # fmt: skip
+        tensors = {"weights": weights.astype(np.float16), "words": listed.hashes, "word_weights": listed.weights.astype(np.float16)}
+        save_file(tensors, PATH, metadata={"about": json.dumps(about, sort_keys=True)})
+        print(f"{PATH}: {PATH.stat().st_size:,} bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -101,7 +101,8 @@ def count(text: str, window: int) -> dict[str, int]:
     for place, group in mentions:
         low, high = max(0, place - window), min(len(words) - 1, place + window)
         found[group] = found.get(group, 0) + 1
-        found[NEAR + group] = found.get(NEAR + group, 0) + high - low
+        if high > low:
+            found[NEAR + group] = found.get(NEAR + group, 0) + high - low
         for index in range(bisect_left(places, low), bisect_right(places, high)):
             if places[index] != place:
                 name = group + WITH + names[index]
@@ -141,7 +142,7 @@ def compare(before: Mapping[str, int], after: Mapping[str, int]) -> list[Change]
                 {
                     name: (row.effect, effects[1][key].effect)
                     for key, row in effects[0].items()
-                    if key[0] == group and key in effects[1] and sum(row.counts)
+                    if key[0] == group and key in effects[1] and any(row.counts)
                     for name in [key[1]]
                 },
             )

@@ -42,8 +42,8 @@ _CODES[ord("a") : ord("z") + 1] = np.arange(1, 27)
 _CODES[ord("*")] = MASK
 _CODES[ord("0") : ord("9") + 1] = NUMBER
 _LEET = np.zeros(256, dtype=np.uint8)  # what stands for a letter between letters, or at an end where it is no digit
-for sign, letter in zip("013457@$!|+#", "oieastasiit*", strict=True):
-    _LEET[ord(sign)] = MASK if letter == "*" else ord(letter) - ord("a") + 1
+for _sign, _like in zip("013457@$!|+#", "oieastasiit*", strict=True):
+    _LEET[ord(_sign)] = MASK if _like == "*" else ord(_like) - ord("a") + 1
 
 _SOLID = np.zeros(256, dtype=bool)
 _SOLID[[*b"abcdefghijklmnopqrstuvwxyz0123456789*$@"]] = True
@@ -65,11 +65,13 @@ class Plain(NamedTuple):
     starts: Indices
     """Of the words, in `codes`."""
     words: Hashes
-    """Their hashes."""
+    """Their hashes; those of terms for groups of people are all the same."""
+    spelled: Hashes
+    """Hashes of the words, those terms too."""
 
 
-def plain(text: str, blind: bool = True) -> Plain:
-    """The text in 32 letters. With `blind` terms for groups of people become one letter; without, word hashes are those of the words."""
+def plain(text: str) -> Plain:
+    """The text in 32 letters, terms for groups of people one letter each."""
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text)
         if len(text.encode("ascii", "ignore")) >= ALIKE_SHARE * len(text):
@@ -101,19 +103,20 @@ def plain(text: str, blind: bool = True) -> Plain:
     triple = np.flatnonzero(same[1:] & same[:-1] & (codes[2:] != SPACE) & (codes[2:] < MASK))  # three or more of a letter are one
     keep[triple + 1] = keep[triple + 2] = False
     codes = codes[keep]
-    starts, words = _words(codes)
-    if blind and len(words):
-        place = np.minimum(np.searchsorted(_TERMS, words), len(_TERMS) - 1)
-        hits = np.flatnonzero(_TERMS[place] == words)
+    starts, spelled = _words(codes)
+    words = spelled
+    if len(spelled) and len(_TERMS):
+        nearest = np.minimum(np.searchsorted(_TERMS, spelled), len(_TERMS) - 1)
+        hits = np.flatnonzero(_TERMS[nearest] == spelled)
         if len(hits):
             ends = np.append(starts[1:] - 1, len(codes) - 1)
             keep = np.ones(len(codes), dtype=bool)
-            for start, end, letter in zip(starts[hits].tolist(), ends[hits].tolist(), _LETTERS[place[hits]].tolist(), strict=True):
+            for start, end, letter in zip(starts[hits].tolist(), ends[hits].tolist(), _LETTERS[nearest[hits]].tolist(), strict=True):
                 codes[start] = letter
                 keep[start + 1 : end] = False
             codes = codes[keep]
             starts, words = _words(codes)
-    return Plain(codes, starts, words)
+    return Plain(codes, starts, words, spelled)
 
 
 def ngrams(text: Plain, bits: int) -> tuple[Indices, Indices]:
@@ -139,8 +142,8 @@ def ngrams(text: Plain, bits: int) -> tuple[Indices, Indices]:
 
 def word_hash(word: str) -> int:
     """The hash that `plain` gives to a word that stands alone; 0 where it is no single word."""
-    words = plain(word, blind=False).words
-    return int(words[0]) if len(words) == 1 else 0
+    spelled = plain(word).spelled
+    return int(spelled[0]) if len(spelled) == 1 else 0
 
 
 def _alike(match: re.Match[str]) -> str:
@@ -148,7 +151,7 @@ def _alike(match: re.Match[str]) -> str:
 
 
 def _despaced(raw: bytes) -> bytes:
-    """Three letters or more with one separator between each two are a word; an "a" or "I" before them is not of it."""
+    """Three letters or more with one separator between each two are a word."""
     marks = np.frombuffer(raw, dtype=np.uint8)
     solid, gap = _SOLID[marks], _GAP[marks]
     single = np.zeros(len(marks), dtype=bool)
@@ -158,8 +161,6 @@ def _despaced(raw: bytes) -> bytes:
         return raw
     keep = np.ones(len(marks), dtype=bool)
     for run in np.split(pairs, np.flatnonzero(np.diff(pairs) != 2) + 1):
-        if len(run) > 2 and raw[run[0]] in b"ai":
-            run = run[1:]
         if len(run) > 1:
             keep[run + 1] = False
     return marks[keep].tobytes()
@@ -181,6 +182,7 @@ def _words(codes: Bytes) -> tuple[Indices, Hashes]:
     return starts, hashes ^ (hashes >> np.uint64(29))
 
 
+_TERMS: Hashes = np.zeros(0, dtype=np.uint64)
 _table = sorted((word_hash(term), SEX_OR_AGE if term in COMMON else GROUP) for term in GROUP_OF)
-_TERMS: Hashes = np.array([term for term, _ in _table], dtype=np.uint64)
+_TERMS = np.array([term for term, _ in _table], dtype=np.uint64)
 _LETTERS: Bytes = np.array([letter for _, letter in _table], dtype=np.uint8)

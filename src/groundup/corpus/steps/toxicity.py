@@ -53,7 +53,7 @@ def model(path: Path = PATH) -> Model:
     """The shipped model, read once a process."""
     with safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["about"])
-        weights = file.get_tensor("weights").astype(np.float32) * about["scale"]
+        weights = file.get_tensor("weights").astype(np.float32)
         return Model(
             weights, int(math.log2(len(weights))), about["bias"], file.get_tensor("words"),
             file.get_tensor("word_weights").astype(np.float32), about,
@@ -122,7 +122,7 @@ class WordList(NamedTuple):
 
     def found(self, text: Plain) -> tuple[int, float]:
         """How many words of a text are listed, and the sum of their weights per 1,000 words."""
-        words = text.words
+        words = text.spelled
         if not len(words) or not len(self.hashes):
             return 0, 0.0
         places = np.minimum(np.searchsorted(self.hashes, words), len(self.hashes) - 1)
@@ -160,12 +160,16 @@ class Toxicity:
         if seen.language is not None and not seen.language.lower().startswith("en"):
             return Verdict(seen.text)
         text = plain(seen.text)
-        score = None if self.threshold is None else _probability(text, self.worst, model())
-        if self.words_per_thousand is None:
-            return Verdict(seen.text, "toxic by the model" if score is not None and score >= self.threshold else None, score)
-        if self._words is None:
-            self._words = WordList.read(self.word_list) if self.word_list else WordList(model().words, model().word_weights)
-        many, rate = self._words.found(text)
-        reason = "toxic by the model" if score is not None and score >= self.threshold else None
-        reason = reason or ("too many listed words" if rate > self.words_per_thousand else None)
-        return Verdict(seen.text, reason, rate if score is None else score, {"listed words": many} if many else None)
+        score, rate, reason = None, 0.0, None
+        counts: dict[str, int] = {}
+        if self.threshold is not None:
+            score = _probability(text, self.worst, model())
+            reason = "toxic by the model" if score >= self.threshold else None
+        if self.words_per_thousand is not None:
+            if self._words is None:
+                self._words = WordList.read(self.word_list) if self.word_list else WordList(model().words, model().word_weights)
+            many, rate = self._words.found(text)
+            counts = {"listed words": many} if many else {}
+            if reason is None and rate > self.words_per_thousand:
+                reason = "too many listed words"
+        return Verdict(seen.text, reason, rate if score is None else score, counts)
