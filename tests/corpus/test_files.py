@@ -119,7 +119,7 @@ def test_warc(tmp_path: Path) -> None:
     assert [(document.url, document.text, document.format) for document in documents] == [
         ("http://x/a", "<p>one", "html"), ("http://x/b", "two", "text")
     ]  # fmt: skip
-    assert report.skipped == [("http://x/c", "not a page of text but image/png")]
+    assert report.skipped == [("a.warc.gz: http://x/c", "not a page of text but image/png")]
 
 
 def test_epub_in_reading_order(tmp_path: Path) -> None:

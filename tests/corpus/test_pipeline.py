@@ -109,7 +109,7 @@ def test_a_shared_paragraph_stays_once(tmp_path: Path, source: Path) -> None:
 
 def test_shards_change_nothing_but_the_parts(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = build(tmp_path / "one", source, duplicates={"paragraphs": True, "lines": True})
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 20_000)
     many = build(tmp_path / "many", source, duplicates={"paragraphs": True, "lines": True})
     assert len(list(many.final.glob("part-*"))) > 3
     assert rows(one) == rows(many) and funnel(one) == funnel(many)
@@ -127,7 +127,7 @@ def test_a_file_is_read_once_however_many_shards_it_fills(tmp_path: Path, monkey
             yield document
 
     monkeypatch.setattr(FileUnit, "read", counted)
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 5_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 5_000)
     stage = build(tmp_path / "run", tmp_path / "x.jsonl", held_out=WHOLE)
     assert len(list(stage.final.glob("part-*"))) >= 10
     assert taken == len(lines)
@@ -145,7 +145,7 @@ class Killed(BaseException):
 
 
 def test_cut_off_at_each_change_of_the_disk(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 60_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 60_000)
     settings: dict[str, Any] = {"duplicates": {"paragraphs": True}}
     expected = build(tmp_path / "whole", source, **settings).digest
     left = 0
@@ -181,7 +181,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from groundup.corpus import pipeline
-pipeline.SHARD_BYTES = 10_000
+pipeline.SHARD_CHARACTERS = 10_000
 sys.path.insert(0, sys.argv[3])
 import test_pipeline
 print("begin", flush=True)
@@ -190,7 +190,7 @@ test_pipeline.build(Path(sys.argv[1]), Path(sys.argv[2]), duplicates={"paragraph
 
 
 def test_killed_at_random_moments(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 10_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 10_000)
     start = time.monotonic()
     expected = build(tmp_path / "whole", source, duplicates={"paragraphs": True, "lines": True})
     seconds = time.monotonic() - start

@@ -38,7 +38,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_a_changed_step_runs_again_and_nothing_before_it(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 5_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 5_000)
     build(tmp_path / "run", source)
     before = files(tmp_path / "run" / "corpus" / "steps")
     assert len({name.split("/")[0] for name in before}) == 4  # the documents and three steps

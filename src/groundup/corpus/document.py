@@ -60,6 +60,8 @@ class Document:
 
 def encodable(text: str) -> str:
     """The text with lone surrogates (JSON can spell them) replaced: UTF-8 has no place for them."""
+    if text.isascii():  # known without looking
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

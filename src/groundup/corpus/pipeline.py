@@ -40,7 +40,7 @@ from groundup.errors import GroundupError
 from groundup.recipe import Recipe
 from groundup.run import Run, Stage, digest, read_json, write_json
 
-SHARD_BYTES = 64 << 20  # of raw text: what a step has in memory
+SHARD_CHARACTERS = 64 << 20  # of raw text: what the steps have in memory
 BATCH_BYTES = 4 << 20
 
 Row = dict[str, Any]
@@ -292,7 +292,9 @@ class Reader:
     def shard(self) -> tuple[pa.Table, dict[str, Any]]:
         """The next shard's documents (SCHEMA), and where to go on after it with what there is to report."""
         self.state = {**self.state, "ended": False, "skipped": [], "notes": []}
-        return pa.Table.from_batches(batches(self._rows(), SCHEMA), SCHEMA), self.state
+        table = pa.Table.from_batches(batches(self._rows(), SCHEMA), SCHEMA)
+        self.state["bytes"] += pc.sum(pc.binary_length(table["text"])).as_py() or 0
+        return table, self.state
 
     def _rows(self) -> Iterator[Row]:
         state, size = self.state, 0
@@ -304,13 +306,11 @@ class Reader:
             documents, report = self._open
             for document in documents:
                 row: Row = document.row()
-                text_bytes = len(row["text"].encode())
-                size += text_bytes
+                size += len(row["text"])
                 state["document"] += 1
                 state["documents"] += 1
-                state["bytes"] += text_bytes
                 yield row
-                if size >= SHARD_BYTES:
+                if size >= SHARD_CHARACTERS:
                     return
             self._open = None
             state["files"] += 1

@@ -33,7 +33,7 @@ ZSTD_CHUNK = 1 << 14  # bytes; a read that meets the damage loses what it had, s
 WHOLE = 64 << 20  # bytes: the longest HTML page, EPUB or JSON line, which are parsed whole
 SUFFIXES = {
     ".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".htm": "html", ".html": "html", ".xhtml": "html",
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".warc": "warc", ".epub": "epub",
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".warc": "warc", ".wet": "warc", ".epub": "epub",
 }  # fmt: skip
 MAGIC = {
     b"\x1f\x8b": "gzip data", b"\x28\xb5\x2f\xfd": "zstd data", b"PK\x03\x04": "zip data", b"PAR1": "Parquet data",
@@ -382,7 +382,8 @@ def page_document(document: Document, page: warc.Page, limit: int, report: Repor
     elif page.media_type == "text/plain":
         yield from parts(document, [page.html], limit, report)
     else:
-        report.skipped.append((page.url, f"not a page of text but {page.media_type or 'of no known type'}"))
+        name = page.url if document.place == page.url else f"{document.place}: {page.url}"
+        report.skipped.append((name, f"not a page of text but {page.media_type or 'of no known type'}"))
 
 
 def parts(document: Document, chunks: Iterable[str], limit: int, report: Report) -> Iterator[Document]:

@@ -10,6 +10,7 @@ import codecs
 import gzip
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,19 +79,25 @@ def _one_line(text: str) -> str:
 
 
 def read_pages(path: Path, notes: list[str] | None = None) -> Iterator[Page]:
-    """The pages of a WARC file (plain, gzip, lz4 or zstd): HTTP responses with status 200, and resources.
+    """The pages of a WARC file (plain, gzip, lz4 or zstd): HTTP responses with status 200, resources, and Common Crawl's WET texts.
 
-    Transfer and content encodings are undone. What is damaged is passed over and said in `notes`; this never raises for
-    the file's content.
+    Transfer and content encodings are undone. What is damaged is passed over and said in `notes`, as is what is no page; this
+    never raises for the file's content.
     """
     notes = notes if notes is not None else []
+    no_pages: Counter[str] = Counter()
+    yield from _read(path, notes, no_pages)
+    notes += [f"left out: {count:,} {why}" for why, count in sorted(no_pages.items())]
+
+
+def _read(path: Path, notes: list[str], no_pages: Counter[str]) -> Iterator[Page]:
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
         file.seek(0)
         start: int | None = 0
         while start is not None:
             stream = _Members(file, start) if packed else None
-            yield from _pages(stream or file, notes)
+            yield from _pages(stream or file, notes, no_pages)
             if stream is None:
                 if _cut_off(file):
                     notes.append(CUT_OFF)
@@ -112,19 +119,19 @@ def _cut_off(file: BinaryIO) -> bool:
     return begin == b"WARC/" and file.read(4) != b"\r\n\r\n"
 
 
-def _pages(stream: _Members | BinaryIO, notes: list[str]) -> Iterator[Page]:
-    kinds = WarcRecordType.response | WarcRecordType.resource
+def _pages(stream: _Members | BinaryIO, notes: list[str], no_pages: Counter[str]) -> Iterator[Page]:
+    kinds = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
     try:
         # of a stream it calls read and tell alone
         for item in ArchiveIterator(stream, record_types=kinds, parse_http=False):  # type: ignore[arg-type]
-            page = _page(item, notes)
+            page = _page(item, notes, no_pages)
             if page is not None:
                 yield page
     except Exception as error:  # the library raises OSError, ValueError and others for damaged input
         notes.append(f"no WARC record where one should begin ({_one_line(str(error))[:100]})")
 
 
-def _page(item: WarcRecord, notes: list[str]) -> Page | None:
+def _page(item: WarcRecord, notes: list[str], no_pages: Counter[str]) -> Page | None:
     url = (item.headers.get("WARC-Target-URI") or "").strip("<>")
     length = item.content_length
     try:
@@ -132,6 +139,7 @@ def _page(item: WarcRecord, notes: list[str]) -> Page | None:
         if http:
             item.parse_http(auto_decode="all")
             if item.http_headers.status_code != 200:
+                no_pages[f"answers with status {item.http_headers.status_code or 'unknown'}"] += 1
                 return None
             content_type = item.http_headers.get("Content-Type") or ""
         body: bytes = item.reader.read()
@@ -139,7 +147,8 @@ def _page(item: WarcRecord, notes: list[str]) -> Page | None:
         notes.append(f"{url or 'a record'}: could not be read ({_one_line(str(error))[:100]})")
         return None
     if not url or (length and not body):
-        return None  # the end of a damaged file, which is noted there
+        no_pages["without an address" if not url else "without a body"] += 1
+        return None
     return Page(url, media_type(content_type), body, charset(content_type), item.headers.get("WARC-Date"))
 
 

@@ -61,6 +61,7 @@ def judge(batch: pa.RecordBatch, name: str, function: Judge) -> pa.RecordBatch:
     texts, languages, dropped_by, reasons = (columns[column] for column in ("text", "language", "dropped_by", "reason"))
     scores: list[float | None] = [None] * len(texts)
     counts: list[list[tuple[str, int]] | None] = [None] * len(texts)
+    same = True
     for row, text in enumerate(texts):
         if dropped_by[row] is not None:
             continue
@@ -70,13 +71,15 @@ def judge(batch: pa.RecordBatch, name: str, function: Judge) -> pa.RecordBatch:
             verdict = function(seen)
         except Exception as error:  # by contract: whatever a page does to a parser, the others go on
             verdict = Verdict(text, f"failed: {type(error).__name__}")
+        same = same and verdict.text is text
         texts[row], scores[row] = verdict.text, verdict.score
         counts[row] = list(verdict.counts.items()) if verdict.counts else None
         languages[row] = verdict.language or languages[row]
         if verdict.reason is not None:
             dropped_by[row], reasons[row] = name, verdict.reason
     new: dict[str, list[Any]] = {
-        "text": texts, "language": languages, "dropped_by": dropped_by, "reason": reasons, "score": scores, "counts": counts
+        "language": languages, "dropped_by": dropped_by, "reason": reasons, "score": scores, "counts": counts,
+        **({} if same else {"text": texts}),
     }  # fmt: skip
     arrays = [
         pa.array(new[field.name], field.type) if field.name in new else batch[field.name] for field in WORK_SCHEMA
