@@ -177,6 +177,13 @@ def cleaning_funnel() -> dict[str, Any]:
             "step": step, **{name: sum(row[name] for row in rows.values()) for name in names}, "changed": 417 if changed else 0, "reasons": dropped,
             "samples": samples, "changes": changed, "counts": counts.get(step, {}), "sources": rows, "scores": dict(sorted(scores.items(), key=lambda item: float(item[0]))),
         })  # fmt: skip
+    for place, name, share in ((0, "bias_before", 1.0), (len(steps) + 1, "bias_after", 0.75)):
+        beside = steps[0] if place == 0 else steps[-1]
+        rows = {source: {f"{unit}_{side}": row[f"{unit}_{'in' if place == 0 else 'out'}"] for unit in ("documents", "bytes") for side in ("in", "out")} for source, row in beside["sources"].items()}
+        steps.insert(place, {
+            "step": name, **{key: sum(row[key] for row in rows.values()) for key in ("documents_in", "documents_out", "bytes_in", "bytes_out")}, "changed": 0,
+            "reasons": {}, "samples": [], "changes": [], "counts": mentions(share), "sources": rows, "scores": {},
+        })  # fmt: skip
     return {
         "inputs": {"files": 14, "documents": steps[0]["documents_in"], "bytes": steps[0]["bytes_in"]},
         "skipped": [{"source": "crawl", "name": f"pages/{number}.bin", "reason": "not text" if number % 3 else HOSTILE} for number in range(40)],
@@ -187,6 +194,18 @@ def cleaning_funnel() -> dict[str, Any]:
             "held_out": {"documents": 900, "bytes": 9_000_000, "characters": 1},
         },
     }  # fmt: skip
+
+
+def mentions(share: float) -> dict[str, int]:
+    """What a bias step counts, of a corpus of which such a share is left: women lose more than the rest, Muslims half."""
+    words, groups = 20_000_000, {"women": (61_000, 0.8), "men": (74_000, 1.0), "Muslims": (2_300, 0.5), "old people": (900, 1.1)}
+    found = {"words": int(words * share), **{name: int(30_000 * share) for name in ("pleasant", "unpleasant", "career", "family", "science", "arts")}}
+    for place, (group, (number, fate)) in enumerate(groups.items()):
+        left = share if share == 1 else share * fate
+        near = int(number * left * 20)
+        found |= {group: int(number * left), f"near {group}": near, f"{group} with pleasant": int(near * 0.002), f"{group} with unpleasant": int(near * 0.002 * (2 + place) * share)}
+        found |= {f"{group} with career": int(near * 0.001 * (1 + place)), f"{group} with family": int(near * 0.002)}
+    return found
 
 
 def results() -> dict[str, Any]:

@@ -79,8 +79,8 @@ class Side:
     def words_of(self) -> NDArray[np.int64]:
         """The documents that words are counted in."""
         order = np.argsort(self.hashes, kind="stable")
-        taken = np.cumsum(np.minimum(self.sizes[order], DOCUMENT_CHARACTERS, dtype=np.int64)) <= WORD_BYTES
-        return np.sort(order[taken])
+        passed = np.cumsum(np.minimum(self.sizes[order], DOCUMENT_CHARACTERS), dtype=np.int64)
+        return np.sort(order[: np.searchsorted(passed, WORD_BYTES, side="right")])
 
     def json(self, per_token: float, alone: NDArray[np.bool_], samples: list[dict[str, Any]]) -> dict[str, Any]:
         """One side of the comparison."""
@@ -104,12 +104,13 @@ def compare(one: Run, other: Run) -> dict[str, Any]:
     for side, only in zip(sides, alone, strict=True):
         shown = np.array(heapq.nsmallest(SAMPLES, np.flatnonzero(only).tolist(), key=lambda row: int(side.hashes[row])), np.int64)
         spoken = side.words_of()
+        in_sample, in_words = set(shown.tolist()), set(spoken.tolist())
         counted = Words()
         kept: list[dict[str, Any]] = []
         for row, document in side.chosen(np.union1d(shown, spoken)):
-            if row in shown:
+            if row in in_sample:
                 kept.append({**document, "text": document["text"].strip()[:SAMPLE_CHARACTERS]})
-            if spoken[min(np.searchsorted(spoken, row), len(spoken) - 1)] == row:
+            if row in in_words:
                 counted.add(document["text"][:DOCUMENT_CHARACTERS])
         samples.append(kept)
         counts.append(counted)

@@ -57,11 +57,12 @@ def render_preview(found: Row) -> str:
 def _said(found: Row) -> str:
     """The preview in one sentence."""
     dropped, kept, other = found["newly_dropped"]["documents"], found["newly_kept"]["documents"], found["changed"]["documents"]
-    parts = [f"{number:,} {verb}" for number, verb in ((dropped, "dropped"), (kept, "kept after all"), (other, "another text")) if number]
+    parts = [f"drop {dropped:,} of {found['now']['documents']:,} documents"] * bool(dropped)
+    parts += [f"keep {kept:,}{'' if parts else ' documents'} that are dropped now"] * bool(kept)
+    parts += [f"change the text of {other:,}{'' if parts else ' documents'}"] * bool(other)
     if not parts:
-        return "Nothing would come of this change."
-    total = found["now"]["documents"]
-    return f"Of {total:,} documents, this change would have {', '.join(parts)}." if not kept else f"This change would have {', '.join(parts)}; {total:,} documents are kept now."
+        return "This change would drop nothing, keep nothing more and change no text."
+    return f"This change would {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}."
 
 
 def _value(value: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.corpus.token_estimate import bytes_per_token
-from groundup.report import sections, words
+from groundup.report import groups, sections, words
 from groundup.report.histogram import histogram
 from groundup.report.marked import marked
 from groundup.report.material import Material
@@ -23,7 +23,6 @@ Row = dict[str, Any]
 ALL_SAMPLES = 20
 SHOWN_COUNTS = 12  # of what a step counted; the rest is folded
 MATRIX_SOURCES = 6  # columns of the table of sources by steps
-COUNTING = ("bias_before", "bias_after")  # steps that look and drop nothing: they have a section of their own
 
 
 def write(run: Run) -> Path | None:
@@ -44,16 +43,14 @@ def render(run: Run) -> str | None:
         return None
     per_token, source = bytes_per_token(run)
     seconds = material.counts("clean").get("seconds_by_step") or {}
-    steps = [step for step in material.funnel["steps"] if step.get("documents_in") is not None]
     rows = [
-        row | _more(step, per_token, seconds.get(step["step"])) | {"id": f"step-{place}"}
-        for place, (row, step) in enumerate(zip(drawn["rows"], steps, strict=True))
-        if step["step"] not in COUNTING
+        row | _more(step, per_token, seconds.get(step.get("step"))) | {"id": f"step-{place}"}
+        for place, (row, step) in enumerate(zip(drawn["rows"], sections.cleaning_steps(material), strict=True))
     ]
     return template("funnel.html.j2").render(
         name=material.name, finished_at=_ended(run), inputs=material.funnel.get("inputs") or {}, rows=rows, splits=drawn["splits"],
         verdict=verdict(rows), standing=standing(rows), tiles=tiles(rows, per_token, source, seconds),
-        sources=sources(rows, per_token), matrix_sources=MATRIX_SOURCES, shown_counts=SHOWN_COUNTS,
+        groups=groups.section(material.funnel["steps"]), sources=sources(rows, per_token), matrix_sources=MATRIX_SOURCES, shown_counts=SHOWN_COUNTS,
         per_token=per_token, per_token_source=source,
         telling=[row for row in rows if row["telling"]], silent=[row["name"] for row in rows if not row["telling"]],
         skipped=grouped(material.funnel.get("skipped") or [], "reason"), notes=grouped(material.funnel.get("notes") or [], "note"),
@@ -68,14 +65,14 @@ def _ended(run: Run) -> float | None:
 def _more(step: Row, per_token: float, seconds: float | None) -> Row:
     """What the page shows of a step beyond its bars."""
     found: Row = {
-        "step": step["step"], "changed": step.get("changed") or 0, "seconds": seconds,
+        "changed": step.get("changed") or 0, "seconds": seconds,
         "tokens": {side: round((step.get(f"bytes_{side}") or 0) / per_token) for side in ("in", "out")},
         "sources": step.get("sources") or {}, "changes": [changed(one) for one in step.get("changes") or []],
         "counts": bars(step.get("counts") or {}), "scores": None,
     }  # fmt: skip
     if scores := step.get("scores"):
         kept, dropped = (sum(row[place] for row in scores.values()) for place in (0, 1))
-        said = f"Scores at the step {words.label(step['step'])}: {kept:,} documents kept, {dropped:,} dropped, from {min(map(float, scores)):g} to {max(map(float, scores)):g}."
+        said = f"Scores at the step {words.label(step.get('step', ''))}: {kept:,} documents kept, {dropped:,} dropped, from {min(map(float, scores)):g} to {max(map(float, scores)):g}."
         found["scores"] = histogram(scores, [(0, "kept")], [(1, "dropped")], said)
         found["scored"] = {"kept": kept, "dropped": dropped}
     found["telling"] = bool(step.get("reasons") or found["changes"] or found["counts"] or found["scores"])

@@ -99,16 +99,21 @@ def histogram(scores: Mapping[str, Sequence[int]], above: Sequence[tuple[int, st
         x = axis.place(cut)
         drawn.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{foot + 3:.1f}"/>')
         anchor, shift = ("end", -5) if x > WIDTH / 2 else ("start", 5)
-        drawn.append(f'<text class="name" x="{x + shift:.1f}" y="{TOP - 8}" text-anchor="{anchor}">threshold, about {cut:.2g}</text>')
+        drawn.append(f'<text class="name" x="{x + shift:.1f}" y="{TOP - 8}" text-anchor="{anchor}">threshold, about {axis_number(cut)}</text>')
     view = f'<svg class="chart scores" viewBox="0 0 {WIDTH} {foot + 22:.0f}" role="img" aria-label="{escape(label)}">'
     return Markup(view + "".join(drawn) + "</svg>")
+
+
+def axis_number(value: float) -> str:
+    """A score of two digits, without an exponent where it is short."""
+    return count(value) if abs(value) >= 10 else f"{value:.2g}"
 
 
 def axis_words(axis: Axis, place: int) -> str:
     """The scores of a bin, in words."""
     low, high = (axis.low + axis.step * at for at in (place, place + 1))
     low, high = (10**low - 1, 10**high - 1) if axis.logarithmic else (low, high)
-    return f"{low:.3g} to {high:.3g}"
+    return f"{axis_number(low)} to {axis_number(high)}"
 
 
 def threshold(scores: Mapping[str, Sequence[int]], above: Sequence[int], below: Sequence[int]) -> float | None:

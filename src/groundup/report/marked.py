@@ -11,7 +11,9 @@ from markupsafe import Markup, escape
 from groundup.report.words import visible
 
 PIECE = re.compile(r"\w+|.", re.DOTALL)
-ALIKE = 0.4  # share of pieces in common below which what is common is chance: the rest is marked as a whole
+ALIKE = 0.4  # share of pieces in common, blanks aside, below which what is common is chance: the rest is marked as a whole
+BLANKS = re.compile(r"^ +| +$| {2,}| +(?=[\n\t])|(?<=[\n\t]) +")
+INKLESS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp")  # Unicode's categories
 CLIPPED = "…"  # at the end of a sample
 
 
@@ -32,13 +34,15 @@ def marked(before: str, after: str) -> tuple[Markup, Markup]:
         old, new = "".join(one[start:end]), "".join(other[begin:stop])
         left += _plain(old) if kind == "equal" else Markup("<del>{}</del>").format(shown(old)) if old else Markup("")
         right += _plain(new) if kind == "equal" else Markup("<ins>{}</ins>").format(shown(new)) if new else Markup("")
-    end = Markup(CLIPPED) if clipped else Markup("")
-    return left + end, right + end
+    tail = Markup(CLIPPED) if clipped else Markup("")
+    return left + tail, right + tail
 
 
 def _operations(one: list[str], other: list[str]) -> list[tuple[str, int, int, int, int]]:
     matcher = SequenceMatcher(None, one, other, autojunk=False)
-    if matcher.ratio() >= ALIKE:
+    inked = [sum(not piece.isspace() for piece in pieces) for pieces in (one, other)]
+    common = sum(not piece.isspace() for block in matcher.get_matching_blocks() for piece in one[block.a : block.a + block.size])
+    if 2 * common >= ALIKE * sum(inked):
         return [*matcher.get_opcodes()]
     most, start = min(len(one), len(other)), 0
     while start < most and one[start] == other[start]:
@@ -52,14 +56,15 @@ def _operations(one: list[str], other: list[str]) -> list[tuple[str, int, int, i
 
 
 def shown(text: str) -> str:
-    """A changed piece with what has no ink named: blanks as · and ↵, others by their number."""
-    return "".join(_shown(letter) for letter in text)
+    """A changed piece with what has no ink named: others by their number, blanks as · and ↵, but not one between two words."""
+    blanks = BLANKS.sub(lambda run: "·" * len(run[0]), text)
+    return "".join(_named(letter) for letter in blanks)
 
 
-def _shown(letter: str) -> str:
+def _named(letter: str) -> str:
     if letter in " \n\t":
-        return {" ": "·", "\n": "↵\n", "\t": "⇥"}[letter]
-    return f"[U+{ord(letter):04X}]" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp") else letter
+        return {" ": " ", "\n": "↵\n", "\t": "⇥"}[letter]
+    return f"[U+{ord(letter):04X}]" if unicodedata.category(letter) in INKLESS else letter
 
 
 def _plain(text: str) -> Markup:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from groundup.report import plots, words
+from groundup.report import groups, plots, words
 from groundup.report.material import STAGES, Material
 
 Row = dict[str, Any]
@@ -200,8 +200,7 @@ def _heads(shape: Row) -> str | None:
 
 def funnel(material: Material, samples: int) -> Row | None:
     """The corpus step by step: counts, and lengths of bars as shares of what came in at the first step; `samples` of each reason."""
-    steps = [step for step in material.funnel.get("steps") or [] if step.get("documents_in") is not None]
-    if not steps:
+    if not (steps := cleaning_steps(material)):
         return None
     most = {
         unit: max([step.get(f"{unit}_in") or 0 for step in steps] + [1]) for unit in ("documents", "bytes")
@@ -222,6 +221,12 @@ def funnel(material: Material, samples: int) -> Row | None:
         if (part := (material.funnel.get("splits") or {}).get(key))
     ]
     return {"rows": rows, "splits": splits}
+
+
+def cleaning_steps(material: Material) -> list[Row]:
+    """The funnel's steps, those left out that only count who is mentioned."""
+    steps: list[Row] = material.funnel.get("steps") or []
+    return [step for step in steps if step.get("documents_in") is not None and step.get("step") not in (groups.BEFORE, groups.AFTER)]
 
 
 def compression(material: Material) -> Row | None:
