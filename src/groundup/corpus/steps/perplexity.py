@@ -25,7 +25,7 @@ from groundup.recipe.cleaning.quality import Perplexity as Settings
 from groundup.run import write_atomic
 
 HELD_OUT = 10  # every tenth document of the reference is not learned from: it says what good text needs
-PIECE = 10_000  # characters: long documents (a book may be all there is) are taken in pieces
+PIECE = 2_000  # characters, as many as are judged of a document: long ones (a book may be all there is) are taken in pieces
 SAMPLES = 4  # places of a document that are judged: menus at its begin or end should not decide
 FORMAT = "groundup perplexity model 1"
 
