@@ -22,7 +22,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 def filters() -> list[tuple[str, Any]]:
     """The four filters in FineWeb's order."""
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
 
     return [
         ("gopher_repetition", GopherRepetitionFilter()),

@@ -144,7 +144,7 @@ def test_report_prints_the_figures_of_a_finished_build(library: Path, finished: 
         (("build", "recipe.yaml", "model.width=33", "model.heads=2", "model.layers=1", "--name", "odd"), 2, "width 33 is not divisible"),
         (("build", "recipe.yaml", *SMALL, "tokens.vocabulary=60000", "--name", "large"), 1, "larger than"),
         (("build", "recipe.yaml", *SMALL, "model.context=2000000", "training.batch_tokens=2000000", "--name", "long"), 1, "shorter than one context"),
-        (("build", "recipe.yaml", "clean.min_characters=100000", "--name", "none"), 1, "no document"),
+        (("build", "recipe.yaml", "clean.length.min_characters=100000", "--name", "none"), 1, "no document"),
         (("generate", "nowhere", "x"), 2, "no run here"),
         (("build",), 2, "Missing argument"),
         (("report", "texts"), 2, "no run here"),

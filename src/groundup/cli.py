@@ -54,6 +54,7 @@ def _read_recipe(what: str, overrides: list[str] | None, name: str | None) -> Re
     changes = [*(overrides or []), *([f"name={json.dumps(name)}"] if name else [])]
     path = Path(what).expanduser()
     if path.suffix in (".yaml", ".yml"):
+        sys.path.append(str(path.parent.resolve()))  # functions that the recipe names may stand beside it
         return recipes.load(path, changes)
     if path.exists():
         label = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._") or "text"

@@ -48,19 +48,19 @@ def test_a_changed_step_runs_again_and_nothing_before_it(tmp_path: Path, source:
 
     with monkeypatch.context() as changed:
         changed.setattr(FileUnit, "read", never)
-        stage = build(tmp_path / "run", source, min_characters=150)
+        stage = build(tmp_path / "run", source, length={"min_characters": 150})
     after = files(tmp_path / "run" / "corpus" / "steps")
     kept = {name for name in before if not name.startswith("length")}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert {name.split("-")[0] for name in after.keys() - kept} == {"length"}
     assert not {name for name in before if name.startswith("length")} & set(after)  # nobody asks for those any more
-    assert build(tmp_path / "other", source, min_characters=150).digest == stage.digest
+    assert build(tmp_path / "other", source, length={"min_characters": 150}).digest == stage.digest
 
 
 def test_a_step_turned_off_leaves_those_before_it(tmp_path: Path, source: Path) -> None:
     build(tmp_path / "run", source)
     before = files(tmp_path / "run" / "corpus" / "steps")
-    stage = build(tmp_path / "run", source, unicode=False)
+    stage = build(tmp_path / "run", source, unicode={"on": False})
     after = files(tmp_path / "run" / "corpus" / "steps")
     assert {name.split("-")[0] for name in before.keys() & after.keys()} == {"documents", "html"}
-    assert stage.digest == build(tmp_path / "other", source, unicode=False).digest
+    assert stage.digest == build(tmp_path / "other", source, unicode={"on": False}).digest

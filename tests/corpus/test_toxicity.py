@@ -20,7 +20,7 @@ from groundup.corpus.steps.toxicity import WINDOW, Toxicity, WordList, masked, m
 from groundup.errors import RequestError
 from groundup.recipe.cleaning.toxicity import Toxicity as Settings
 
-DATA = Path(__file__).parents[2].parent / "shared/data/labels/toxicity"
+DATA = next((parent / "shared/data/labels/toxicity" for parent in Path(__file__).resolve().parents if (parent / "shared/data").is_dir()), Path("shared"))
 CALM = "The committee met on Tuesday and talked about the new library, which will open in the spring. "
 INSULT = "You are a stupid pathetic idiot and nobody likes you, loser. "
 LETTERS = " abcdefghijklmnopqrstuvwxyz*#XY"
@@ -40,8 +40,8 @@ def test_spellings_that_mean_the_same_are_read_the_same() -> None:
     for spelling in ("idiot", "IDIOT", "idi0t", "i d i o t", "i-d-i-o-t", "i.d.i.o.t", "idiooooot", "id\u200biot", "idi\u043et", "\u00efdiot", "id!ot"):
         assert read(f"what an {spelling} said") == " what an idiot said ", spelling
     assert read("a $tupid a$$") == " a stupid ass "
-    assert read("sh*t **bold** * item 5*5 word*") == " sh*t bold item ## word "
-    assert read("don\u2019t I'm 1,234 covid19 www.example.org/x http://a.b &amp; @someone b c") == " dont im # covid# b c "
+    assert read("sh*t **bold** * item 5 * 5 word* *an idiot* f***") == " sh*t bold item # # word an idiot f*** "
+    assert read("don\u2019t I'm 1,234 covid19 www.example.org/x http://a.b &amp; @someone b c") == " dont im # # covid# b c "
 
 
 def test_what_is_no_disguise_stays() -> None:
@@ -165,7 +165,7 @@ def test_the_shipped_model_says_what_it_does() -> None:
 def test_comments_labelled_toxic_score_higher() -> None:
     path = DATA / "wikipedia_talk_toxicity_testset.csv.gz"
     if not path.exists():
-        pytest.skip(f"{DATA} is not beside this clone")
+        pytest.skip(f"{DATA} not found beside this clone")
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[::3]
     scores = {label: np.array([probability(row["comment"]) for row in rows if row["toxic"] == label]) for label in ("True", "False")}

@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 
+from groundup.corpus.ngram import KneserNey
 from groundup.errors import GroundupError
 from groundup.evaluation import baselines as room
 from groundup.evaluation.baselines import baselines
-from groundup.models.ngram import KneserNey
 
 
 def texts(seed: int, count: int) -> list[str]:

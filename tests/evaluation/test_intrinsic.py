@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from groundup.corpus.ngram import KneserNey
 from groundup.errors import GroundupError
 from groundup.evaluation import intrinsic
 from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
-from groundup.models.ngram import KneserNey
 from groundup.tokens.shards import TokenSplit
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.trainers import bytes_only, train_bpe

@@ -48,14 +48,14 @@ class Named:
 class Chain:
     """A map from batches of SCHEMA to batches of `schema`; picklable, so that it can run in a worker process."""
 
-    def __init__(self, steps: list[Named], extraction: int) -> None:
-        """The first `extraction` steps make the base, whose documents are then columns of the result; 0: there is one already."""
+    def __init__(self, steps: list[Named], extraction: int | None) -> None:
+        """The documents as the first `extraction` steps leave them are columns of the result; None: they are known already."""
         self.names = [named.name for named in steps]
         self.extraction = extraction
         self._steps = [named.step for named in steps]
         done = [field.with_name(f"{place}.{field.name}") for place in range(len(steps)) for field in DONE_SCHEMA]
         seconds = [pa.field(f"{place}.seconds", pa.float64()) for place in range(len(steps))]
-        self.schema = pa.schema([*(BASE_SCHEMA if extraction else []), *done, *seconds])
+        self.schema = pa.schema([*(BASE_SCHEMA if extraction is not None else []), *done, *seconds])
 
     def prepare(self) -> None:
         """Load what steps need, so that no document's time is spent on it."""
@@ -69,7 +69,7 @@ class Chain:
         now = pa.RecordBatch.from_arrays(
             [*batch.columns, *(pa.nulls(batch.num_rows, WORK_SCHEMA.field(name).type) for name in ("score", "counts"))], schema=WORK_SCHEMA
         )
-        columns: dict[str, pa.Array] = {}
+        columns = _base(now, sizes) if self.extraction == 0 else {}
         for place, (name, step) in enumerate(zip(self.names, self._steps, strict=True)):
             if come_to is not None:
                 come_to(place)
@@ -78,10 +78,10 @@ class Chain:
             start = time.perf_counter()
             after = step(before)
             seconds = time.perf_counter() - start
-            columns |= {f"{place}.{column}": value for column, value in _done(now, after, with_text=place >= self.extraction).items()}
+            columns |= {f"{place}.{column}": value for column, value in _done(now, after, with_text=place >= (self.extraction or 0)).items()}
             columns[f"{place}.seconds"] = pa.array([seconds] + [0.0] * (batch.num_rows - 1), pa.float64())
             now = after
-            if place == self.extraction - 1:
+            if place + 1 == self.extraction:
                 columns |= _base(now, sizes)
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
 

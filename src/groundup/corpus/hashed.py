@@ -28,6 +28,7 @@ Hashes = npt.NDArray[np.uint64]
 
 # Addresses, mentions, HTML entities. Each pattern begins with a fixed character, which is searched for fast.
 NOISE = tuple(re.compile(pattern) for pattern in (r"http(?<!\whttp)s?://\S+", r"www\.\S+", r"@(?<!\w@)\w+", r"&#?\w+;"))
+EMPHASIS = re.compile(rb"(?<![a-z*])(\*{1,3})([^*\s](?:[^*\n]{0,200}?[^*\s])?)\1(?![a-z*])")  # Markdown's stars mask nothing
 FOREIGN = re.compile(r"[^\x00-\x7f]+")
 LOOKALIKES = str.maketrans(
     dict(zip("аеорсухіѕјԁһкмтвнαεικνορτυχ", "aeopcyxisjdhkmtbnaeiknoptux", strict=True))
@@ -79,6 +80,8 @@ def plain(text: str) -> Plain:
     for noise in NOISE:
         text = noise.sub(" ", text)
     raw = text.lower().encode("ascii", "replace").replace(b"'", b"")
+    if b"*" in raw:
+        raw = EMPHASIS.sub(rb"\2", raw)
     signs = np.frombuffer(_despaced(b" " + raw + b" "), dtype=np.uint8)
     codes = _CODES[signs]
     letters = _LEET[signs]

@@ -49,14 +49,17 @@ Row = dict[str, Any]
 def clean(run: Run, collected: Stage) -> Stage:
     """The clean stage (folder `corpus/clean`). Raises GroundupError if nothing is left, or nothing to hold out."""
     recipe = run.recipe
-    stage = run.stage(
-        "clean", "corpus/clean", depends={"clean": recipe.clean.model_dump(), "seed": recipe.seed, "sources": _sources(recipe)},
-        inputs={"collect": collected.digest},
-    )  # fmt: skip
+    store = store_of(run, recipe, collected)
+    depends = {
+        "steps": [(named.name, named.settings) for named in store.steps], "sources": _sources(recipe), "seed": recipe.seed,
+        "clean": recipe.clean.model_dump(include={"max_document_characters", "duplicates", "held_out"}),
+        "least": recipe.clean.length.min_characters,
+    }  # fmt: skip
+    stage = run.stage("clean", "corpus/clean", depends=depends, inputs={"collect": collected.digest})
     if stage.done:
         return stage
     shards = stage.work / "shards"
-    cleaning = Cleaning(recipe, collected.final, stage.work, shards, store_of(run, recipe, collected))
+    cleaning = Cleaning(recipe, collected.final, stage.work, shards, store)
     if not (stage.work / "funnel.json").exists():  # written last
         shards.mkdir(exist_ok=True)
         cleaning.run()
@@ -74,7 +77,8 @@ def clean(run: Run, collected: Stage) -> Stage:
 def store_of(run: Run, recipe: Recipe, collected: Stage) -> Store:
     """The store of what the recipe's steps did, or will do, in a run."""
     reading = {"collect": collected.digest, "sources": _sources(recipe), "max_document_characters": recipe.clean.max_document_characters}
-    return Store(run.path / "corpus" / "steps", reading, steps(recipe.clean), EXTRACTION)
+    chain = steps(recipe.clean, run.path / "corpus" / "models")
+    return Store(run.path / "corpus" / "steps", reading, chain, sum(named.name in EXTRACTION for named in chain))
 
 
 def _sources(recipe: Recipe) -> list[dict[str, Any]]:
@@ -141,7 +145,7 @@ class Cleaning:
 
     def _run_steps(self, number: int, documents: pa.Table, first: int, state: dict[str, Any] | None) -> int:
         """One shard through the steps from `first` on."""
-        chain = Chain(self.store.steps[first:], EXTRACTION if state is not None else 0)
+        chain = Chain(self.store.steps[first:], self.store.extraction if state is not None else None)
         guarded = Guarded(chain, self.recipe.clean.seconds_per_document)
         batches = engine.map_table(documents, guarded, chain.schema)
         return self.store.write(number, first, chain.schema, batches, self._seconds, state)
@@ -202,7 +206,7 @@ class Cleaning:
         return merge([[Tally(**read_json(path))] for path in done])
 
     def _without(self, rows: Iterable[Row], unit: exact.Unit, first: Iterator[bool], found: Tally) -> Iterator[Row]:
-        shortest = self.recipe.clean.min_characters
+        shortest = self.recipe.clean.length.min_characters if self.recipe.clean.length.on else 1
         for row in rows:
             text = exact.without_copies(row["text"], unit, self.recipe.clean.duplicates.min_characters, first)
             size = len(row["text"].encode())

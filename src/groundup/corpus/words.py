@@ -213,6 +213,7 @@ UNITS = (
     "KB gb GB tb TB T G M K % км² км³ км/ч км м/с м² м³ м дм² дм³ дм см² см³ см мм² мм³ мм нм кг г мг кПа Па мбар Кб КБ кб Мб МБ мб "
     "Гб ГБ гб Тб ТБ тб"
 )
+SYMBOLS_END = 0x1FBFF  # the last block that has symbols
 TAIL = 16  # characters that hold every suffix but a row of dots
 
 
@@ -221,7 +222,7 @@ class _Patterns:
 
     def __init__(self) -> None:
         upper, lower = _letters(lambda letter: not letter.islower()), _letters(lambda letter: not letter.isupper())
-        symbols = _class(lambda character: unicodedata.category(character) == "So", sys.maxunicode)
+        symbols = _class(lambda character: unicodedata.category(character) == "So", SYMBOLS_END)
         quotes, marks = re.escape(QUOTES), re.escape(PUNCTUATION)
         letter = r"[^\W\d_]"
         single = f"[{marks}{quotes}{symbols}—–]"
@@ -285,7 +286,7 @@ def _patterns() -> _Patterns:
 def _class(holds: Callable[[str], bool], last: int) -> str:
     """The characters for which this holds, as the inside of a regular expression's class."""
     spans: list[list[int]] = []
-    for number in range(0x80, last + 1):
+    for number in chain(range(0x80, min(last, 0xFFFF) + 1), range(0x1D000, last + 1)):  # between are old scripts
         if holds(chr(number)):
             if spans and spans[-1][1] == number - 1:
                 spans[-1][1] = number

@@ -12,8 +12,8 @@ import lzma
 from collections.abc import Iterable
 from typing import Any
 
+from groundup.corpus.ngram import KneserNey
 from groundup.errors import GroundupError
-from groundup.models.ngram import KneserNey
 
 MOST_TRAIN_BYTES = 64_000_000  # xz -9 looks back 64 MiB (xz(1)), and more would take minutes
 ORDER = 5

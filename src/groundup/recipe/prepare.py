@@ -7,6 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from groundup.recipe.cleaning.bias import Bias
+from groundup.recipe.cleaning.html import Html
+from groundup.recipe.cleaning.language import Language
+from groundup.recipe.cleaning.personal_data import PersonalData
+from groundup.recipe.cleaning.quality import C4, FineWeb, GopherQuality, GopherRepetition, Perplexity, QualityClassifier
+from groundup.recipe.cleaning.rules import Rules
+from groundup.recipe.cleaning.spelling import Spelling
+from groundup.recipe.cleaning.text import Emoji, Length, Unicode
+from groundup.recipe.cleaning.toxicity import Toxicity
 from groundup.recipe.strict import Strict
 
 
@@ -34,18 +43,31 @@ class HeldOut(Strict):
 
 
 class Clean(Strict):
-    """From pages and files to clean, deduplicated documents."""
+    """From pages and files to clean, deduplicated documents. The steps on single documents run in the order in which they stand here."""
 
-    main_content: bool = True
-    """Of HTML, keep the main content only (menus and footers dropped)."""
-    unicode: bool = True
-    """NFC, control characters removed, line ends and blank space normalised."""
-    min_characters: Annotated[int, Field(ge=1)] = 100
-    """Shorter documents are dropped (characters after normalisation)."""
+    rules: Rules = Rules()
+    """The user's own: blocked addresses (before all else); patterns and functions (after `spelling`)."""
+    html: Html = Html()
+    unicode: Unicode = Unicode()
+    language: Language = Language()
+    gopher_repetition: GopherRepetition = GopherRepetition()
+    gopher_quality: GopherQuality = GopherQuality()
+    c4: C4 = C4()
+    fineweb: FineWeb = FineWeb()
+    classifier: QualityClassifier = QualityClassifier()
+    perplexity: Perplexity = Perplexity()
+    toxicity: Toxicity = Toxicity()
+    bias: Bias = Bias()
+    """Counted before the first of the steps that drop documents and after the last."""
+    spelling: Spelling = Spelling()
+    personal_data: PersonalData = PersonalData()
+    emoji: Emoji = Emoji()
+    length: Length = Length()
     max_document_characters: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Longer documents are cut into parts at line, else word borders; nothing is lost (characters)."""
     seconds_per_document: Annotated[float, Field(gt=0)] = 10.0
-    """Processor time that one step may take for one document; what takes longer is dropped and named (seconds)."""
+    """Processor time that one step may take for one document; what takes longer is dropped and named (seconds). A page takes 2 to
+    3 ms, one of 10 MB under 1 s."""
     duplicates: Duplicates = Duplicates()
     """What is dropped as a copy."""
     held_out: HeldOut = HeldOut()

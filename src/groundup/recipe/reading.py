@@ -12,10 +12,18 @@ from groundup.errors import RequestError
 from groundup.recipe.whole import Recipe
 
 
+PATHS = (
+    "sources.*.path", "sources.*.tokenizer", "clean.rules.blocked_urls.*", "clean.classifier.model", "clean.perplexity.reference",
+    "clean.toxicity.word_list", "clean.spelling.words", "tokens.tokenizer", "tokens.compare.*", "dialogue.pairs.*",
+)  # fmt: skip
+"""What a recipe says as a path, which counts from the recipe's folder."""
+NO_PATHS = ("reference-pages",)
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file, apply `section.key=value` overrides, and check it.
 
-    Relative source paths are made absolute against the recipe's folder. Raises RequestError.
+    Relative paths are made absolute against the recipe's folder. Raises RequestError.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -25,24 +33,20 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise RequestError(f"not valid YAML: {' '.join(str(error).split())}", where=str(path), do="Correct that line.") from None
     if not isinstance(data, dict):
         raise RequestError("a recipe is a mapping of sections", where=str(path), do="See recipes/ for ready ones.")
-    for source in data.get("sources") or []:
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source["path"] = str((path.parent / Path(source["path"]).expanduser()).resolve())
-        if isinstance(source, dict) and isinstance(source.get("tokenizer"), str):
-            source["tokenizer"] = str((path.parent / Path(source["tokenizer"]).expanduser()).resolve())
-    tokens = data.get("tokens")
-    if isinstance(tokens, dict):
-        if isinstance(tokens.get("tokenizer"), str):
-            tokens["tokenizer"] = str((path.parent / Path(tokens["tokenizer"]).expanduser()).resolve())
-        if isinstance(tokens.get("compare"), list):
-            tokens["compare"] = [str((path.parent / Path(str(one)).expanduser()).resolve()) for one in tokens["compare"]]
-    dialogue = data.get("dialogue")
-    if isinstance(dialogue, dict) and isinstance(dialogue.get("pairs"), list):
-        dialogue["pairs"] = [
-            str((path.parent / Path(name).expanduser()).resolve()) if isinstance(name, str) and name != "reference-pages" else name
-            for name in dialogue["pairs"]
-        ]
+    for place in PATHS:
+        _absolute(data, place.split("."), path.parent)
     return parse(data, overrides, where=str(path))
+
+
+def _absolute(place: Any, keys: list[str], folder: Path) -> None:
+    """Make the paths under dotted keys absolute; `*` stands for every entry of a list."""
+    key, *rest = keys
+    inside: list[Any] = list(range(len(place))) if key == "*" and isinstance(place, list) else [key] if isinstance(place, dict) and key in place else []
+    for one in inside:
+        if rest:
+            _absolute(place[one], rest, folder)
+        elif isinstance(place[one], str) and place[one] not in NO_PATHS:
+            place[one] = str((folder / Path(place[one]).expanduser()).resolve())
 
 
 def parse(data: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:

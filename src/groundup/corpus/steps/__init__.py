@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from groundup.corpus.document import SCHEMA
+from groundup.errors import GroundupError
 
 COUNTS = pa.map_(pa.string(), pa.int64())
 WORK_SCHEMA = SCHEMA.append(pa.field("score", pa.float64())).append(pa.field("counts", COUNTS))
@@ -69,6 +70,8 @@ def judge(batch: pa.RecordBatch, name: str, function: Judge) -> pa.RecordBatch:
         at(row)
         try:
             verdict = function(seen)
+        except GroundupError:  # not the document's fault: a file of the recipe is damaged
+            raise
         except Exception as error:  # by contract: whatever a page does to a parser, the others go on
             verdict = Verdict(text, f"failed: {type(error).__name__}")
         same = same and verdict.text is text

@@ -29,7 +29,7 @@ from groundup.corpus.steps import Seen, Verdict, judge
 from groundup.errors import RequestError
 
 PATH = Path(__file__).parents[1] / "models" / "toxicity.safetensors"
-WINDOW = 400  # characters: about what a comment has (the mean of the Wikipedia talk test set is 405)
+WINDOW = 800  # characters. Trained without Wikipedia's comments, these are told apart at 800 by an area of 0.898, at 400 by 0.878, whole by 0.897
 PIVOT = 16  # characters: a text of one word must not be judged as surely as a sentence
 LEAST_WORDS = 100  # the word list counts a shorter text as this long: one curse in a sentence is 10 in 1,000, not 100
 
@@ -160,7 +160,8 @@ class Toxicity:
         if seen.language is not None and not seen.language.lower().startswith("en"):
             return Verdict(seen.text)
         text = plain(seen.text)
-        score, rate, reason = None, 0.0, None
+        score: float | None = None
+        reason: str | None = None
         counts: dict[str, int] = {}
         if self.threshold is not None:
             score = _probability(text, self.worst, model())
@@ -170,6 +171,7 @@ class Toxicity:
                 self._words = WordList.read(self.word_list) if self.word_list else WordList(model().words, model().word_weights)
             many, rate = self._words.found(text)
             counts = {"listed words": many} if many else {}
+            score = rate if score is None else score
             if reason is None and rate > self.words_per_thousand:
                 reason = "too many listed words"
-        return Verdict(seen.text, reason, rate if score is None else score, counts)
+        return Verdict(seen.text, reason, score, counts)

@@ -18,7 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GopherRepetition(Strict):
-    """Drop documents that repeat themselves. Every field is the most that is allowed; 1 allows all (Rae et al. 2021, table A1)."""
+    """Drop documents that repeat themselves. Every field is the most that is allowed (Rae et al. 2021, table A1)."""
 
     on: bool = False
     """Whether the step runs."""
@@ -30,12 +30,12 @@ class GopherRepetition(Strict):
     """Paragraphs that are copies of an earlier one (share of paragraphs)."""
     duplicate_paragraph_characters: Share = 0.20
     """Characters of such paragraphs (share of the text)."""
-    top_2_gram: Share = 0.20
-    """Characters of the most frequent pair of words (share of the text)."""
-    top_3_gram: Share = 0.18
-    """The same for three words."""
-    top_4_gram: Share = 0.16
-    """The same for four words."""
+    top_2_gram: Annotated[float, Field(ge=0)] = 0.20
+    """Characters of the most frequent pair of words, as often as it occurs (share of the text; pairs overlap, so up to 2)."""
+    top_3_gram: Annotated[float, Field(ge=0)] = 0.18
+    """The same for three words (up to 3)."""
+    top_4_gram: Annotated[float, Field(ge=0)] = 0.16
+    """The same for four words (up to 4)."""
     duplicate_5_grams: Share = 0.15
     """Characters of copies of earlier sequences of five words (share of the text)."""
     duplicate_6_grams: Share = 0.14

@@ -14,8 +14,8 @@ counting is sorting and a look-up is a binary search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,16 @@ class KneserNey:
     def __init__(self, orders: Sequence[_Order], alphabet: int) -> None:
         self._orders = tuple(orders)
         self.order, self.alphabet = len(orders), alphabet
+
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All that the model knows, by name."""
+        return {f"{length}.{name}": table for length, known in enumerate(self._orders, 1) for name, table in vars(known).items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, np.ndarray[Any, Any]], alphabet: int) -> KneserNey:
+        """The model that gave these `tensors`."""
+        lengths = range(1, 1 + max(int(name.partition(".")[0]) for name in tensors))
+        return cls([_Order(*(tensors[f"{length}.{table.name}"] for table in fields(_Order))) for length in lengths], alphabet)
 
     @classmethod
     def train(cls, sequences: Iterable[Symbols], order: int = 5, alphabet: int = 256) -> KneserNey:

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from groundup.models import ngram
-from groundup.models.ngram import KneserNey
+from groundup.corpus import ngram
+from groundup.corpus.ngram import KneserNey
 
 
 class Reference:
