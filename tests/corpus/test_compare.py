@@ -47,12 +47,12 @@ def rows(run: Run) -> list[dict[str, Any]]:
 @pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, Run]:
     """Two corpora that share the texts of `both`, in several parts."""
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 9_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 9_000)
     monkeypatch.setattr(module, "BATCH_ROWS", 7)
     for name, favourite, documents in (("both", "harbour", 40), ("left", "zebra", 60), ("right", "kiosk", 50)):
         write(tmp_path / f"{name}.jsonl", sum(map(ord, name)), favourite, documents)
     both = {"both": tmp_path / "both.jsonl"}
-    return build(tmp_path / "a", {**both, "left": tmp_path / "left.jsonl"}), build(tmp_path / "b", {"right": tmp_path / "right.jsonl", **both}, min_characters=400)
+    return build(tmp_path / "a", {**both, "left": tmp_path / "left.jsonl"}), build(tmp_path / "b", {"right": tmp_path / "right.jsonl", **both}, length={"min_characters": 400})
 
 
 def test_every_figure(pair: tuple[Run, Run]) -> None:
@@ -65,10 +65,11 @@ def test_every_figure(pair: tuple[Run, Run]) -> None:
         sizes = [len(row["text"].encode()) for row in own]
         assert (side["documents"], side["bytes"], side["characters"]) == (len(own), sum(sizes), sum(len(row["text"]) for row in own))
         assert side["estimated_tokens"] == round(sum(sizes) / 4)
-        for source, total in side["sources"].items():
-            its = [len(row["text"].encode()) for row in own if row["source"] == source]
-            assert total == {"documents": len(its), "bytes": sum(its)}
-        assert side["languages"] == {"not known": {"documents": len(own), "bytes": sum(sizes)}}
+        for group, column in (("sources", "source"), ("languages", "language")):
+            assert sum(total["documents"] for total in side[group].values()) == len(own)
+            for value, total in side[group].items():
+                its = [len(row["text"].encode()) for row in own if (row[column] or "not known") == value]
+                assert total == {"documents": len(its), "bytes": sum(its)}
         lengths = sorted(len(row["text"]) for row in own)
         for at, length in side["characters_at_percent"].items():
             assert length == np.percentile(lengths, int(at), method="lower")
@@ -81,12 +82,12 @@ def test_every_figure(pair: tuple[Run, Run]) -> None:
         assert {step["step"]: step[name] for step in found["steps"]} == {
             step: {key: funnel[step][key] for key in ("documents_in", "documents_out", "bytes_in", "bytes_out")} for step in funnel
         }
-    assert found["recipes_differ"] == {"clean.min_characters": [100, 400]}
+    assert found["recipes_differ"] == {"clean.length.min_characters": [100, 400]}
     assert [row["word"] for row in found["words"]["one"]] == ["zebra"] and [row["word"] for row in found["words"]["other"]] == ["kiosk"]
     assert json.loads(json.dumps(found)) == found
     assert compare(*pair) == found, "the same each time"
     said = as_text(found)
-    assert "more in a: zebra" in said and "recipe, clean.min_characters: 100 | 400" in said
+    assert "more in a: zebra" in said and "recipe, clean.length.min_characters: 100 | 400" in said
 
 
 def test_the_other_way_round_is_the_mirror(pair: tuple[Run, Run]) -> None:

@@ -19,7 +19,7 @@ from groundup.corpus.pipeline import clean
 from groundup.corpus.preview import as_text, preview
 from groundup.corpus.steps import Seen, Verdict, judge
 from groundup.errors import RequestError
-from groundup.recipe import Recipe
+from groundup.recipe import Clean, Recipe
 from groundup.run import Run
 
 ALONE: dict[str, Any] = {"duplicates": {"documents": False}, "held_out": {"unit": "document"}}
@@ -72,25 +72,29 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
 
 
-def with_vowels(wanted: Any) -> list[Named]:
-    """The recipe's steps with one between them that changes and drops: its threshold is the limit on a document's length."""
+def with_vowels(wanted: Clean, models: Path) -> list[Named]:
+    """The recipe's steps with one before the last that changes and drops; its threshold is the time limit, which no other step reads."""
     most = wanted.seconds_per_document / 100
-    steps = recipe_steps.steps(wanted)
+    steps = recipe_steps.steps(wanted, models)
     return [*steps[:-1], Named("vowels", Vowels(most), {"most": most}), steps[-1]]
 
 
+def long(characters: int) -> dict[str, Any]:
+    return {"length": {"min_characters": characters}}
+
+
 CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"min_characters": 60}, {"min_characters": 150}),
-    ({"min_characters": 150}, {"min_characters": 60}),
-    ({"min_characters": 60}, {"min_characters": 60, "unicode": False}),
-    ({"min_characters": 60, "unicode": False}, {"min_characters": 60}),
-    ({"min_characters": 60}, {"min_characters": 90, "unicode": False}),
+    (long(60), long(150)),
+    (long(150), long(60)),
+    (long(60), {**long(60), "unicode": {"on": False}}),
+    ({**long(60), "unicode": {"on": False}}, long(60)),
+    (long(60), {**long(90), "unicode": {"on": False}}),
 ]
 
 
-@pytest.mark.parametrize(("now", "then"), [*CHANGES, ({"min_characters": 60, "seconds_per_document": 24.0}, {"min_characters": 60, "seconds_per_document": 26.0})])
+@pytest.mark.parametrize(("now", "then"), [*CHANGES, ({**long(60), "seconds_per_document": 24.0}, {**long(60), "seconds_per_document": 26.0})])
 def test_it_says_what_the_build_then_does(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, now: dict[str, Any], then: dict[str, Any]) -> None:
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 6_000)
+    monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 6_000)
     if "seconds_per_document" in now:
         monkeypatch.setattr(pipeline, "steps", with_vowels)
     before = built(tmp_path / "run", recipe(source, **now))
@@ -122,7 +126,7 @@ def test_only_what_leaves_the_changed_step_otherwise_goes_on(tmp_path: Path, sou
     from groundup.corpus import preview as module
 
     monkeypatch.setattr(pipeline, "steps", with_vowels)
-    now, then = ({"min_characters": 60, "seconds_per_document": seconds} for seconds in (24.0, 24.5))
+    now, then = ({**long(60), "seconds_per_document": seconds} for seconds in (24.0, 24.5))
     built(tmp_path / "run", recipe(source, **now))
     seen: dict[str, int] = {}
     real = module._run
@@ -142,7 +146,7 @@ def test_only_what_leaves_the_changed_step_otherwise_goes_on(tmp_path: Path, sou
 
 @pytest.mark.parametrize(("then", "words"), [
     ({}, "what the recipe says already"),
-    ({"main_content": False}, "how text is got out of pages"),
+    ({"html": {"main_content": False}}, "how text is got out of pages"),
     ({"max_document_characters": 20_000}, "how sources are read"),
     ({"duplicates": {"documents": False, "lines": True}}, "none of the steps on single documents"),
 ])  # fmt: skip
@@ -154,10 +158,10 @@ def test_what_it_cannot_say_it_refuses(tmp_path: Path, source: Path, then: dict[
 
 def test_what_is_not_cleaned_yet_is_left_alone(tmp_path: Path, source: Path) -> None:
     with pytest.raises(RequestError, match=r"'collect' is not finished.*Run `groundup clean` first"):
-        look(tmp_path / "run", recipe(source), recipe(source, min_characters=50))
+        look(tmp_path / "run", recipe(source), recipe(source, **long(50)))
     assert not (tmp_path / "run").exists()
     built(tmp_path / "run", recipe(source))
     trace = files(tmp_path / "run")
     with pytest.raises(RequestError, match="'clean' is not finished"):
-        look(tmp_path / "run", recipe(source, min_characters=50), recipe(source, min_characters=60))
+        look(tmp_path / "run", recipe(source, **long(50)), recipe(source, **long(60)))
     assert files(tmp_path / "run") == trace

@@ -7,7 +7,8 @@
         +---- something else: the rest of the chain runs on these alone
 
 A step judges each document by itself, so a document that leaves the changed steps as it did before ends as it did before. A change
-of one threshold costs that one step over all documents. Nothing is written. Duplicates are not looked for: that takes all texts.
+of one threshold costs that one step over all documents. Nothing is written (but a reference model that the change asks for, which
+the build will use). Duplicates are not looked for: that takes all texts.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def _run(steps: list[Named], documents: pa.Table, seconds: float) -> list[pa.Tab
     """What each of some steps does to documents (DONE_SCHEMA)."""
     if not steps:
         return []
-    chain = Chain(steps, 0)
+    chain = Chain(steps, None)
     table = pa.Table.from_batches(list(engine.map_table(documents, Guarded(chain, seconds), chain.schema)), chain.schema)
     return [pa.table([table[f"{place}.{field.name}"] for field in DONE_SCHEMA], schema=DONE_SCHEMA) for place in range(len(steps))]
 
