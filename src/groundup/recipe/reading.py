@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,24 @@ PATHS = (
 NO_PATHS = ("reference-pages",)
 
 
+class Words(yaml.SafeLoader):
+    """YAML where `on`, `off`, `yes` and `no` are words, as in YAML 1.2: steps have a key `on`, and Norwegian is `no`."""
+
+
+BOOL = "tag:yaml.org,2002:bool"
+Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Words.add_implicit_resolver(BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file, apply `section.key=value` overrides, and check it.
 
     Relative paths are made absolute against the recipe's folder. Raises RequestError.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Words)
     except FileNotFoundError:
         raise RequestError("no such recipe", where=str(path), do="Give a recipe file or a folder of text.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -69,7 +81,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not dotted:
         raise RequestError(f"'{override}' is no override", do="Write section.key=value.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Words)
     except yaml.YAMLError:
         raise RequestError(f"the value of '{override}' is not valid YAML", do="Quote it.") from None
     *parents, last = dotted.split(".")
