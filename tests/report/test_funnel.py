@@ -280,6 +280,15 @@ def test_the_threshold_is_found_where_it_is(cut: float, below: bool) -> None:
     assert found is not None and abs(found - cut) <= 0.011
 
 
+def test_scores_of_dropped_documents_alone_are_not_drawn(cleaned: Run) -> None:
+    told = cleaning_funnel()
+    step = next(step for step in told["steps"] if step["step"] == "toxicity")
+    assert "Scores at the step Toxicity" in (funnel.render(cleaned) or "")
+    step["scores"] = {"0.2": [0, 9], "31": [0, 4]}
+    write_json(cleaned.path / "corpus/clean/funnel.json", told)
+    assert "Scores at the step Toxicity" not in (funnel.render(cleaned) or "")
+
+
 def test_no_threshold_is_drawn_where_there_is_none() -> None:
     assert threshold({"0.1": (5, 5), "0.5": (5, 5), "0.9": (5, 5)}, [0], [1]) is None
     assert threshold({"0.1": (5, 0), "0.5": (5, 0)}, [0], [1]) is None

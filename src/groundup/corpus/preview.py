@@ -57,7 +57,7 @@ def preview(run: Run, then: Recipe) -> dict[str, Any]:
     changes = recipes.differences(run.recipe.clean.model_dump(mode="json"), then.clean.model_dump(mode="json"))
     first = old.common(new)
     _refuse(old, new, first, list(changes))
-    found = Preview()
+    found = Preview([*(named.name for named in old.steps), *(named.name for named in new.steps)])
     with progress.bar("preview: documents", total=None) as bar:
         for number in range(len(old.states())):
             bar.advance(found.add(*_shard(old, new, number, first, then.clean.seconds_per_document)))
@@ -214,7 +214,8 @@ class Lot:
 class Preview:
     """The comparison, added up shard by shard."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: list[str]) -> None:
+        self.steps = steps
         self.sides = {side: {"documents": 0, "bytes": 0} for side in ("now", "then")}
         self.sources: dict[str, dict[str, dict[str, int]]] = {}
         self.dropped: dict[str, list[int]] = {}
@@ -270,7 +271,9 @@ class Preview:
             "newly_dropped": self.lost.json(), "newly_kept": self.won.json(),
             "changed": {"documents": self.changed, "samples": self.changes},
             "sources": dict(sorted(self.sources.items())),
-            "dropped_by": {step: {"now": one, "then": other} for step, (one, other) in self.dropped.items()},
+            "dropped_by": {
+                step: dict(zip(("now", "then"), self.dropped[step], strict=True)) for step in sorted(self.dropped, key=self.steps.index)
+            },
             "step": self.step, "scores": dict(sorted(self.scores.items(), key=lambda item: float(item[0]))),
         }  # fmt: skip
 

@@ -38,9 +38,8 @@ def render_preview(found: Row) -> str:
         for name, title, lot in (("dropped", "Newly dropped", found["newly_dropped"]), ("kept", "Newly kept", found["newly_kept"]))
     ]  # fmt: skip
     scores = found["scores"]
-    drawing = None
-    if scores:
-        sums = [sum(row[place] for row in scores.values()) for place in range(4)]
+    drawing, sums = None, [sum(row[place] for row in scores.values()) for place in range(4)]
+    if sums[0] + sums[2]:  # else the scores are of several rules and lie on no one axis
         said = f"Scores at the step {words.label(found['step'])}: {sums[0]:,} kept both times, {sums[1]:,} newly dropped, {sums[2]:,} newly kept, {sums[3]:,} dropped both times."
         drawing = {"svg": histogram(scores, [(0, "kept"), (2, "won")], [(1, "dropped"), (3, "still")], said), "sums": sums}
     return template("preview.html.j2").render(

@@ -70,8 +70,9 @@ def _more(step: Row, per_token: float, seconds: float | None) -> Row:
         "sources": step.get("sources") or {}, "changes": [changed(one) for one in step.get("changes") or []],
         "counts": bars(step.get("counts") or {}), "scores": None,
     }  # fmt: skip
-    if scores := step.get("scores"):
-        kept, dropped = (sum(row[place] for row in scores.values()) for place in (0, 1))
+    scores = step.get("scores") or {}
+    kept, dropped = (sum(row[place] for row in scores.values()) for place in (0, 1))
+    if kept:  # where only what was dropped has scores, they are of several rules and lie on no one axis
         said = f"Scores at the step {words.label(step.get('step', ''))}: {kept:,} documents kept, {dropped:,} dropped, from {min(map(float, scores)):g} to {max(map(float, scores)):g}."
         found["scores"] = histogram(scores, [(0, "kept")], [(1, "dropped")], said)
         found["scored"] = {"kept": kept, "dropped": dropped}

@@ -70,6 +70,8 @@ def percent(share: float) -> str:
         return "< 0.1 %"
     if 99.9 < value < 100:
         return "> 99.9 %"
+    if 100 < value < 100.1:
+        return "> 100 %"
     return f"{value:.0f} %" if value in (0.0, 100.0) or 9.95 <= value < 99.5 else f"{value:.1f} %"
 
 
