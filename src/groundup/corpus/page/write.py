@@ -101,7 +101,7 @@ class Writer:
         """The text, without blank ends."""
         pieces: list[str] = []
         begun: set[int] = set()  # items and lists that have a line, tables that have a row
-        names, parents = self.page.names, self.page.parents
+        parents = self.page.parents
         places = [self.place(line.node) for line in lines]
         last = Place()
         at, count = 0, len(lines)
