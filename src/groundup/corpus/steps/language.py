@@ -1,10 +1,12 @@
 """Step `language`: which language a text is in, found on a sample of it, and which languages are kept.
 
 A linear model over the hashed n-grams of a text's words, of our own (benchmarks/train_language.py made the weights, and says
-from what). As in fastText (Joulin et al. 2017) each bucket holds a short vector, a text is the mean of its n-grams' vectors,
-and one matrix turns that into a logit a language:
+from what). As in fastText (Joulin et al. 2017) each bucket holds a short vector, and one matrix turns what the vectors add up to
+into a logit a language:
 
-    " the cat "  ->  t h e  th he  " t" "e "  the  " th" ...  cat ...  ->  buckets  ->  mean of rows (D)  ->  logits (L)
+    " the cat "  ->  t h e  th he  " t" "e "  the  " th" ...  cat ...  ->  buckets  ->  sum of rows (D)  ->  logits (L)
+
+The sum is over the root of the number of n-grams, where fastText takes the mean: a long text is surer than a word.
 
 N-grams stay within a word and see its ends, so that word order, which word lists cannot teach, plays no part; each whole
 word is one feature more. All of it is a dozen numpy calls a document, whatever its script.
@@ -12,6 +14,8 @@ word is one feature more. All of it is a dozen numpy calls a document, whatever 
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -22,11 +26,13 @@ import pyarrow as pa
 from safetensors import safe_open
 
 from groundup.corpus.steps import Seen, Verdict, judge
+from groundup.errors import RequestError
 from groundup.recipe.cleaning.language import Language as Settings
 
 WEIGHTS = "language.safetensors"
 UNDETERMINED = "und"  # ISO 639-2: a text without letters
 LONGEST = 5  # characters of an n-gram
+ALSO = {"no": ("nb", "nn"), "fil": ("tl",), "cmn": ("zh",), "hbs": ("bs", "hr", "sr")}  # other names for some
 SPACE = 32
 GOLDEN = np.uint32(2654435769)  # 2^32 / golden ratio: multiplicative hashing (Knuth, TAOCP 3, 6.4)
 STEP = np.uint32(0x01000193)  # FNV's prime
@@ -46,7 +52,14 @@ class Language:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keep = frozenset(code.split("-")[0].lower() for code in settings.keep)
+        self.keep: set[str] = set()
+        for given in settings.keep:
+            code = given.split("-")[0].lower()
+            codes = ALSO.get(code, (code,))
+            if not set(codes) <= set(load().languages):
+                known = ", ".join(sorted(load().languages))
+                raise RequestError(f"language '{given}' is not known", where="clean.language.keep", do=f"take some of: {known}")
+            self.keep.update(codes)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return judge(batch, "language", self._judge)
@@ -82,7 +95,8 @@ def identify(text: str) -> Guess:
     buckets = features(words(text), model.bits)
     if not len(buckets):
         return Guess(UNDETERMINED, 0.0)
-    logits = model.vectors[buckets].mean(0) @ model.matrix + model.bias
+    pooled = np.ones(len(buckets), np.float32) @ model.vectors.take(buckets, 0) / math.sqrt(len(buckets))
+    logits = pooled @ model.matrix + model.bias
     best = int(logits.argmax())
     return Guess(model.languages[best], float(1 / np.exp(logits - logits[best]).sum()))
 
@@ -95,37 +109,35 @@ def words(text: str) -> Codes:
     kept = ~blank
     kept[:-1] |= kept[1:]  # of blanks in a row the last, before a word
     kept[-1] = True
-    codes = codes[kept]
-    return codes if len(codes) > 1 else codes[:0]
+    said: Codes = codes[kept]
+    return said if len(said) > 1 else said[:0]
 
 
 def features(codes: Codes, bits: int) -> npt.NDArray[np.intp]:
     """The buckets of a text's n-grams and words."""
+    return grams(codes, bits)[1]
+
+
+def grams(codes: Codes, bits: int) -> tuple[list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
+    """Where the n-grams begin, a list for each length and one for whole words; the buckets of all, in that order."""
     if not len(codes):
-        return np.zeros(0, np.intp)
-    return np.concatenate([buckets for _, buckets in grams(codes, bits)])
-
-
-def grams(codes: Codes, bits: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """For each length, and for whole words, where the pieces begin and their buckets."""
+        return [], np.zeros(0, np.intp)
     blank = codes == SPACE
-    hashes = codes
-    starts = np.flatnonzero(~blank)
-    pieces = [(starts, _bucket(hashes[starts], bits))]
-    inner = np.zeros(len(codes), bool)  # whether the n-gram from here has a space in it that is not at its ends
-    for length in range(2, LONGEST + 1):
-        if len(codes) < length:
-            break
+    inner = blank  # whether the n-gram from here has a space in it that is not at its ends; a space alone is none either
+    hashes, starts = codes, [np.flatnonzero(~inner)]
+    found = [hashes[starts[0]]]
+    for length in range(2, min(LONGEST, len(codes)) + 1):
         hashes = hashes[:-1] * STEP + codes[length - 1 :]
-        inner = inner[:-1]
-        if length > 2:
-            inner = inner | blank[length - 2 : -1]
-        starts = np.flatnonzero(~inner)
-        pieces.append((starts, _bucket(hashes[starts], bits)))
+        inner = inner[:-1] | blank[length - 2 : -1] if length > 2 else np.zeros(len(hashes), bool)
+        starts.append(np.flatnonzero(~inner))
+        found.append(hashes.take(starts[-1]))
     ends = np.flatnonzero(blank)
-    sums = np.add.reduceat(codes * _places(codes, ends), ends[:-1])
-    pieces.append((ends[:-1], _bucket(sums, bits)))
-    return pieces
+    starts.append(ends[:-1])
+    found.append(np.add.reduceat((codes * _places(codes, ends))[:-1], ends[:-1], dtype=np.uint32))
+    joined = np.concatenate(found)
+    joined ^= joined >> np.uint32(15)
+    joined *= GOLDEN
+    return starts, (joined >> np.uint32(32 - bits)).astype(np.intp)
 
 
 def _places(codes: Codes, ends: npt.NDArray[np.intp]) -> Codes:
@@ -133,11 +145,6 @@ def _places(codes: Codes, ends: npt.NDArray[np.intp]) -> Codes:
     lengths = np.diff(ends, append=len(codes))
     places = np.arange(len(codes)) - np.repeat(ends, lengths)
     return factors()[np.minimum(places, len(factors()) - 1)]
-
-
-def _bucket(hashes: Codes, bits: int) -> npt.NDArray[np.intp]:
-    hashes = (hashes ^ (hashes >> np.uint32(15))) * GOLDEN
-    return (hashes >> np.uint32(32 - bits)).astype(np.intp)
 
 
 class Model(NamedTuple):
@@ -182,13 +189,8 @@ def letters() -> Codes:
     table = np.full(0x110000, SPACE, np.uint32)
     for code in range(0x323B0):  # the last letter of Unicode 16 is U+323AF
         character = chr(code)
-        if character.isalpha() or _is_mark(character):
+        if character.isalpha() or unicodedata.category(character)[0] == "M":
             small = character.lower()
             table[code] = ord(small) if len(small) == 1 else code
     return table
 
-
-def _is_mark(character: str) -> bool:
-    import unicodedata
-
-    return unicodedata.category(character)[0] == "M"

@@ -47,7 +47,7 @@ SETS = ("latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "
 ASIAN = (bytes([0xE0, *range(0xE3, 0xEE)]), bytes(range(0x80, 0xA0)) + bytes(range(0xA1, 0xC0)), "cp1252")
 LEAD_BITS = (1 << 28) - 1
 RARE, COMPATIBLE, QUOTE, LATE_CONTROL = 1 << 28, 1 << 29, 1 << 30, 1 << 31
-LOUD = 8  # passes; each repair is final, so that more than a few mean a text made to hold mojibake of mojibake
+PASSES = 8  # at most: more than three mean a text that was made to hold mojibake of mojibake
 
 
 @cache
@@ -91,7 +91,7 @@ def normalise(text: str, settings: sections.Unicode = DEFAULTS, counts: Counter[
     them), so a text is done when it needs nothing. `counts` adds up what was changed.
     """
     counts = Counter() if counts is None else counts
-    for _ in range(LOUD):
+    for _ in range(PASSES):
         changed = _pass(text, settings, counts)
         if changed == text:
             break
@@ -108,10 +108,10 @@ def _pass(text: str, settings: sections.Unicode, counts: Counter[str]) -> str:
         codes = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
         found = leads[codes]
         kinds = int(np.bitwise_or.reduce(found))
-        if settings.mojibake and (kinds & LATE_CONTROL or kinds & LEAD_BITS):
+        if settings.mojibake and kinds & (LATE_CONTROL | LEAD_BITS):
             suspect = found[:-1] & tails[codes[1:]] & np.uint32(LEAD_BITS)
-            if kinds & LATE_CONTROL:
-                suspect = suspect | (found[:-1] & np.uint32(LATE_CONTROL)) | (found[1:] & np.uint32(LATE_CONTROL))
+            if kinds & LATE_CONTROL:  # of Latin-1, which are letters and quotes of cp1252
+                suspect = np.append(suspect, 0) | (found & np.uint32(LATE_CONTROL))
             if suspect.any():
                 text = _repair(text, np.flatnonzero(suspect), counts)
         if kinds & RARE or RARE_ASCII.search(text):
