@@ -29,6 +29,7 @@ RAW = re.compile(_RAW + ")", re.DOTALL)
 RAW_AND_MENUS = re.compile(_RAW + r"|(nav|footer)\b[^<]*(?:<(?!p[\s>]|h1\b|/?(?:nav|footer)\b)[^<]*)*</\2>)", re.DOTALL)
 """And menus that hold no paragraph: a quarter of a page's tags. One attempt ends where the next may begin: linear."""
 TAG = re.compile(r"""<(/[a-z0-9]+(?=>)|[a-zA-Z/!?](?:[^>=]*="[^"]*")*[^>=]*(?:=\s*(?:"[^"]*"|'[^']*')?[^>=]*)*)(?:>|\Z)""")
+LONG_NUMBER = re.compile(r"&#0*[0-9]{8,}")  # no character; Python refuses to read one of 4,300 digits
 BLANKS = re.compile(r"[ \t\n\r\f]+")
 NAME = re.compile(r"/?[^\s/]*")
 
@@ -218,7 +219,7 @@ def _line(parts: list[str], verbatim: int) -> str:
     """Text as it is shown: entities read, runs of blanks one space, no-break spaces kept as spaces (they make margins)."""
     line = "".join(parts)
     if "&" in line:
-        line = unescape(line)
+        line = unescape(LONG_NUMBER.sub("&#0", line))
     if verbatim:
         return line.replace("\xa0", " ") if line.strip() else ""
     if "\xa0" not in line:
