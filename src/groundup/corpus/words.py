@@ -118,15 +118,20 @@ class _Table(dict[str, bytes]):
     def _split(self, piece: str) -> bytes:
         if (whole := _exceptions().get(piece)) is not None:
             return _pack(whole)
-        if piece.isalpha():
+        if plain(piece):
             return code(piece).to_bytes(8, sys.byteorder)
-        if (rest := piece[:-1]).isalpha() and ((last := piece[-1]) in PLAIN_ENDS or (last == "." and not rest[-1].isupper())):
+        if plain(rest := piece[:-1]) and ((last := piece[-1]) in PLAIN_ENDS or (last == "." and not rest[-1].isupper())):
             return self[rest] + self[last]
-        if (rest := piece[1:]).isalpha() and piece[0] in PLAIN_BEGINNINGS:
+        if plain(rest := piece[1:]) and piece[0] in PLAIN_BEGINNINGS:
             return self[piece[0]] + self[rest]
         if "-" in piece and all(map(str.isalpha, piece.split("-"))):
             return _pack(piece.replace("-", " - ").split(" "))
         return _pack(split_piece(piece))
+
+
+def plain(piece: str) -> bool:
+    """Whether there is nothing in a piece to split, but by exception."""
+    return piece.isalpha() or (piece.isdecimal() and piece.isascii())
 
 
 @cache
@@ -214,6 +219,8 @@ UNITS = (
     "Гб ГБ гб Тб ТБ тб"
 )
 SYMBOLS_END = 0x1FBFF  # the last block that has symbols
+LAST_MARKS = frozenset(PUNCTUATION + QUOTES + "—–")
+FIRST_MARKS = LAST_MARKS | frozenset("§%=" + CURRENCY)
 TAIL = 16  # characters that hold every suffix but a row of dots
 
 
@@ -232,10 +239,11 @@ class _Patterns:
             rf"(?:{single}|['’][sS]|(?<=[0-9])(?:\+|{DOLLARS}|[{re.escape(CURRENCY)}]|{units})|(?<=°[FfCcKk])\."
             rf"|(?<=[0-9{lower}%²+|{marks}{quotes}-])\.|(?<=[{upper}][{upper}])\.)\Z"
         ).search
-        self._within = re.compile(
-            rf"\.\.+|[…{symbols}]|(?<=[0-9])[+*^-](?=[0-9-])|(?<=[{lower}{quotes}])\.(?=[{upper}{quotes}])|(?<={letter}),(?={letter})"
-            rf"|(?<=[^\W_])(?:--?-?|–|——?|~|[:<>=/])(?={letter})"
-        ).finditer
+        # The mark comes before what must stand before it, although it is read backwards so: at most places no mark begins, and
+        # that is seen at once.
+        split = [r"[+*^-](?<=[0-9].)(?=[0-9-])", rf"\.(?<=[{lower}{quotes}].)(?=[{upper}{quotes}])", rf",(?<={letter}.)(?={letter})"]
+        split += [rf"{hyphen}(?<=[^\W_]{hyphen})(?={letter})" for hyphen in ("-", "--", "---", "–", "—", "——", "~")]
+        self._within = re.compile("|".join([r"\.\.+", f"[…{symbols}]", *split, rf"[:<>=/](?<=[^\W_].)(?={letter})"])).finditer
         name = "[A-Za-z0-9\u00a1-\uffff]"
         number = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
         self._url = re.compile(
@@ -245,6 +253,8 @@ class _Patterns:
 
     def first(self, piece: str, start: int, end: int) -> int:
         """Characters to take off before."""
+        if piece[start] in FIRST_MARKS:
+            return 1
         if piece[start].isalnum() and not piece.startswith(DOLLAR_SIGNS, start, end):
             return 0
         return match.end() - start if (match := self._first(piece, start, end)) else 0
@@ -253,6 +263,8 @@ class _Patterns:
         """Characters to take off behind: the longest that can go."""
         if piece.endswith("..", start, end):
             return end - start - len(piece[start:end].rstrip("."))
+        if start < end and piece[end - 1] in LAST_MARKS:
+            return 1
         if start < end and piece[end - 1].isalpha() and not (end - start > 1 and (piece[end - 2] in "'’" or HAS_DIGIT(piece, start, end))):
             return 0
         tail = piece[max(start, end - TAIL) : end]  # a search through all that is left would be quadratic
