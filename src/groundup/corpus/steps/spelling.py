@@ -43,7 +43,7 @@ PREFIXES = frozenset(
 )
 MISSPELT_PREFIXES = frozenset(["co", "de", "dis", "fore", "hyper", "in", "infra", "intra", "up"])  # independant, descided
 IN_GOOD_USE = 5_000_000  # count in books (SymSpell's dictionary): the 9,000 commonest words
-SUFFIXES = frozenset("""s es ed er ers ly like less ness nesses ings able ability wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
+SUFFIXES = frozenset("""s like less ness nesses ings wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
     dom hood esque ish fold man men s""".split())
 OWN_RATIO = 3  # an unknown word is not the corpus's own if more than this many documents have its correction for each that has it
 
@@ -170,13 +170,14 @@ def derived(word: str, right: str, counts: Callable[[str], float]) -> bool:
     unintuitive is not intuitive, nor socioeconomics socioeconomic: a prefix or suffix was added to what `right` has too.
     Nor is undecodable undecidable or a textfile a textile, where both parts are words in good use.
     """
-    for end in range(2, len(word) - LEAST_STEM + 1):
+    for end in range(2, len(word)):
         head, tail = word[:end], word[end:]
-        if head in PREFIXES and counts(tail) and (right.endswith(tail) or (len(tail) > 5 and head not in MISSPELT_PREFIXES)):
+        stems = len(head) >= LEAST_STEM, len(tail) >= LEAST_STEM
+        if stems[1] and head in PREFIXES and counts(tail) and (right.endswith(tail) or (len(tail) > 5 and head not in MISSPELT_PREFIXES)):
             return True
-        if end >= LEAST_STEM and min(counts(head), counts(tail)) >= IN_GOOD_USE:
+        if all(stems) and min(counts(head), counts(tail)) >= IN_GOOD_USE:
             return True
-        if end >= LEAST_STEM and tail in SUFFIXES and right.startswith(head) and (counts(head) or counts(head + "e")):
+        if stems[0] and tail in SUFFIXES and right.startswith(head) and counts(head):
             return True
     return False
 
