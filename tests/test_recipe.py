@@ -30,6 +30,17 @@ def test_overrides_reach_nested_values_and_lists() -> None:
     assert recipe.clean.duplicates.lines is True
 
 
+def test_on_is_a_key_and_no_is_norwegian(tmp_path: Path) -> None:
+    text = "name: x\nsources: [{kind: files, path: here}]\nclean:\n  language: {on: true, keep: [en, no]}\n  emoji: {on: yes}\n  unicode: {on: False}\n"
+    (tmp_path / "x.yaml").write_text(text)
+    recipe = recipes.load(tmp_path / "x.yaml", ["clean.c4.on=true", "clean.language.keep=[no, nn]"])
+    clean = recipe.clean
+    assert (clean.language.on, clean.emoji.on, clean.unicode.on, clean.c4.on) == (True, True, False, True)
+    assert clean.language.keep == ["no", "nn"]
+    (tmp_path / "y.yaml").write_text(recipes.dump(recipe))
+    assert recipes.load(tmp_path / "y.yaml").clean == clean
+
+
 @pytest.mark.parametrize("override", ["training.minutes", "=3", "sources.7.name=x", "name.first=x", "training.minutes=-1", "training.minuts=1"])
 def test_a_wrong_override_is_a_request_error(override: str) -> None:
     with pytest.raises(RequestError):

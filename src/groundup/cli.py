@@ -141,6 +141,59 @@ def build(recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path
     build_until("report", recipe, overrides, runs, name, as_json)
 
 
+@app.command()
+def clean(
+    recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
+    preview: Annotated[list[str] | None, typer.Option(metavar="STEP.FIELD=VALUE", help="Say what this change of the section clean would drop; builds nothing. May be repeated.")] = None,
+    compare: Annotated[str | None, typer.Option(metavar="RUN", help="Then compare the corpus with this run's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --preview or --compare: write a page (.html) to this file.")] = None,
+) -> None:  # fmt: skip
+    """Collect and clean: documents without duplicates, held-out text set aside."""
+    if preview and compare:
+        raise RequestError("both --preview and --compare", where="clean", do="Give one of them.")
+    if out is not None and not (preview or compare):
+        raise RequestError("no page to write", where="--out", do="Give --preview or --compare too; a build's page is funnel.html in its folder.")
+    if preview:
+        _preview(recipe, overrides, runs, name, preview, out, as_json)
+    elif compare:
+        _compare(recipe, overrides, runs, name, compare, out, as_json)
+    else:
+        build_until("clean", recipe, overrides, runs, name, as_json)
+
+
+def _preview(what: str, overrides: list[str] | None, runs: Path, name: str | None, changes: list[str], out: Path | None, as_json: bool) -> None:
+    from groundup.corpus.preview import as_text, preview
+
+    now = read_recipe(what, overrides, name)
+    then = read_recipe(what, [*(overrides or []), *(f"clean.{change}" for change in changes)], name)
+    found = preview(Run.follow(runs / now.name, now), then)
+    if out is not None:
+        from groundup.report.beside import write_preview
+
+        write_preview(found, out)
+        say(f"the page: {out}")
+    print(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
+
+
+def _compare(what: str, overrides: list[str] | None, runs: Path, name: str | None, other: str, out: Path | None, as_json: bool) -> None:
+    from groundup.build import build
+    from groundup.corpus.compare import as_text, compare
+
+    chosen, beside = read_recipe(what, overrides, name), find_run(other, runs)
+    run = Run.open(runs / chosen.name, chosen)
+    try:
+        logged(run, lambda: build(run, until="clean"))
+        found = logged(run, lambda: compare(run, beside))
+    finally:
+        run.close()
+    if out is not None:
+        from groundup.report.beside import write_comparison
+
+        write_comparison(found, out)
+        say(f"the page: {out}")
+    print(json.dumps(found, ensure_ascii=False) if as_json else as_text(found))
+
+
 def _stage_command(stage: str, help: str) -> None:
     def command(recipe: RecipeArgument, overrides: Overrides = None, runs: Runs = Path("runs"), name: Name = None, as_json: Json = False) -> None:
         build_until(stage, recipe, overrides, runs, name, as_json)
@@ -149,7 +202,6 @@ def _stage_command(stage: str, help: str) -> None:
 
 
 _stage_command("collect", "Collect the sources: crawl, list files.")
-_stage_command("clean", "Collect and clean: documents without duplicates, held-out text set aside.")
 _stage_command("tokenize", "Up to tokenizer and shards.")
 _stage_command("pretrain", "Up to the base model.")
 _stage_command("tune", "Up to the tuned model.")

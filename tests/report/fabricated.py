@@ -111,6 +111,103 @@ def funnel() -> dict[str, Any]:
     }
 
 
+def cleaning_funnel() -> dict[str, Any]:
+    """funnel.json of a build with every step on, its samples and changes hostile now and then; adds up from step to step."""
+    draw = random.Random(11)
+    sources = {"web": (61_204, 412_000_000), "books & <b>more</b>": (310, 92_000_000), "crawl": (18_442, 71_300_000)}
+    plain = "Sign up now and save! Best prices on all the best things, all day, every day, for all the best people. "
+    reasons: dict[str, dict[str, float]] = {
+        "urls": {"on the block list": 0.01}, "html": {"no text": 0.004, "over the time limit": 0.0001}, "unicode": {}, "emoji": {},
+        "language": {"not in the list": 0.12, "not sure": 0.03},
+        "gopher_repetition": {"repeated lines": 0.04, "repeated 2-grams": 0.02, "repeated paragraphs": 0.004},
+        "gopher_quality": {"too few stop words": 0.05, "words too long": 0.01, "too many symbols": 0.006, "bullets": 0.002},
+        "fineweb": {"lines do not end as sentences": 0.07}, "perplexity": {"surprising": 0.04}, "spelling": {}, "toxicity": {"toxic": 0.013},
+        "personal_data": {}, "length": {"too short": 0.06}, "cut": {}, "duplicate documents": {"copy of an earlier document": 0.03},
+    }  # fmt: skip
+    counts: dict[str, dict[str, int]] = {
+        "language": {"en": 58_000, "de": 5_210, "fr": 4_007, "zh": 900, **{f"x{number}": 40 - number for number in range(30)}},
+        "emoji": {"\U0001f600 -> :grinning_face:": 300, "\u2764 -> :red_heart:": 120},
+        "spelling": {"teh -> the": 210, "recieve -> receive": 88, HOSTILE: 1},
+        "personal_data": {"e-mail": 4_120, "phone": 1_204, "IP address": 310, "card": 12, "IBAN": 3, "secret": 1},
+    }
+    changes = {
+        "unicode": [("It\u00e2\u20ac\u2122s a na\u00c3\u00afve\u200b plan.  \n\n\n\nYes", "It's a na\u00efve plan.\n\nYes"), (HOSTILE, HOSTILE.replace("\x00", ""))],
+        "spelling": [("\u2026 where teh harbour begins, you recieve a lantern\u2026", "\u2026 where the harbour begins, you receive a lantern and\u2026")],
+        "personal_data": [("Write to jane.doe@example.org or call +1 555 0100.", "Write to <EMAIL> or call <PHONE>.")],
+        "emoji": [("Great \U0001f600!", "Great :grinning_face:!")],
+    }
+    spread = {
+        "language": (1.0, 0.6, 0.65), "perplexity": (240.0, 1.1, 900.0), "toxicity": (0.08, 0.9, 0.5), "length": (2400.0, 1.4, 200.0),
+        "gopher_repetition": (0.05, 0.8, 0.2),
+    }  # fmt: skip
+    left, steps = dict(sources), []
+    for step, why in reasons.items():
+        before, found = dict(left), {}
+        dropped = dict.fromkeys(why, 0)
+        for place, (source, (documents, size)) in enumerate(left.items()):
+            gone = {reason: int(documents * share * (0.3 + 0.7 * place)) for reason, share in why.items()}
+            for reason, number in gone.items():
+                dropped[reason] += number
+            share = 1 - sum(gone.values()) / max(1, documents)
+            found[source] = (documents - sum(gone.values()), int(size * share * (0.31 if step == "html" else 0.998 if step in changes else 1)))
+        left = found
+        scores: dict[str, list[int]] = {}
+        if step in spread:
+            middle, width, threshold = spread[step]
+            below = step in ("language", "length")  # dropped below the threshold; elsewhere above it
+            for _ in range(4000):
+                score = draw.lognormvariate(math.log(middle), width)
+                score = min(score, 1.0) if middle <= 1 else score
+                scores.setdefault(f"{score:.2g}", [0, 0])[int((score < threshold) == below)] += 1
+        samples = [
+            {
+                "id": f"{step}-{reason}-{number}", "source": list(sources)[number % 3], "url": f"https://example.org/{step}/{number}.html", "reason": reason,
+                "text": (HOSTILE if number == 1 else plain * 3)[:300], **({"score": 0.1 + number / 50} if step in spread else {}),
+            }
+            for reason in why
+            for number in range(min(20, dropped[reason]))
+        ]  # fmt: skip
+        changed = [
+            {"id": f"{step}-{number}", "source": "web", "url": f"https://example.org/{step}/{number}.html", "before": one, "after": other}
+            for number, (one, other) in enumerate(changes.get(step, []))
+        ]
+        names = ("documents_in", "documents_out", "bytes_in", "bytes_out")
+        rows = {source: dict(zip(names, (before[source][0], left[source][0], before[source][1], left[source][1]), strict=True)) for source in sources}
+        steps.append({
+            "step": step, **{name: sum(row[name] for row in rows.values()) for name in names}, "changed": 417 if changed else 0, "reasons": dropped,
+            "samples": samples, "changes": changed, "counts": counts.get(step, {}), "sources": rows, "scores": dict(sorted(scores.items(), key=lambda item: float(item[0]))),
+        })  # fmt: skip
+    for place, name, share in ((0, "bias_before", 1.0), (len(steps) + 1, "bias_after", 0.75)):
+        beside = steps[0] if place == 0 else steps[-1]
+        rows = {source: {f"{unit}_{side}": row[f"{unit}_{'in' if place == 0 else 'out'}"] for unit in ("documents", "bytes") for side in ("in", "out")} for source, row in beside["sources"].items()}
+        steps.insert(place, {
+            "step": name, **{key: sum(row[key] for row in rows.values()) for key in ("documents_in", "documents_out", "bytes_in", "bytes_out")}, "changed": 0,
+            "reasons": {}, "samples": [], "changes": [], "counts": mentions(share), "sources": rows, "scores": {},
+        })  # fmt: skip
+    return {
+        "inputs": {"files": 14, "documents": steps[0]["documents_in"], "bytes": steps[0]["bytes_in"]},
+        "skipped": [{"source": "crawl", "name": f"pages/{number}.bin", "reason": "not text" if number % 3 else HOSTILE} for number in range(40)],
+        "notes": [{"source": "web", "name": "letters.txt", "note": "decoded as windows-1252"}],
+        "steps": steps,
+        "splits": {
+            "train": {"documents": steps[-1]["documents_out"] - 900, "bytes": steps[-1]["bytes_out"] - 9_000_000, "characters": 1},
+            "held_out": {"documents": 900, "bytes": 9_000_000, "characters": 1},
+        },
+    }  # fmt: skip
+
+
+def mentions(share: float) -> dict[str, int]:
+    """What a bias step counts, of a corpus of which such a share is left: women lose more than the rest, Muslims half."""
+    words, groups = 20_000_000, {"women": (61_000, 0.8), "men": (74_000, 1.0), "Muslims": (2_300, 0.5), "old people": (900, 1.1)}
+    found = {"words": int(words * share), **{name: int(30_000 * share) for name in ("pleasant", "unpleasant", "career", "family", "science", "arts")}}
+    for place, (group, (number, fate)) in enumerate(groups.items()):
+        left = share if share == 1 else share * fate
+        near = int(number * left * 20)
+        found |= {group: int(number * left), f"near {group}": near, f"{group} with pleasant": int(near * 0.002), f"{group} with unpleasant": int(near * 0.002 * (2 + place) * share)}
+        found |= {f"{group} with career": int(near * 0.001 * (1 + place)), f"{group} with family": int(near * 0.002)}
+    return found
+
+
 def results() -> dict[str, Any]:
     """results.json of a tuned demo."""
     prompts = [

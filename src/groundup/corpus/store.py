@@ -62,6 +62,13 @@ class Store:
             place += 1
         return place
 
+    def common(self, other: Store) -> int:
+        """How many steps, from the first on, do the same to the same documents in another chain."""
+        same = 0
+        while same < min(len(self._folders), len(other._folders)) and self._folders[same] == other._folders[same]:
+            same += 1
+        return same
+
     def write(
         self, number: int, first: int, schema: pa.Schema, batches: Iterator[pa.RecordBatch], seconds: list[float], state: dict[str, Any] | None
     ) -> int:

@@ -14,7 +14,7 @@ from groundup.recipe.assistant import Dialogue, Evaluation
 from groundup.recipe.model import Dropout, Model
 from groundup.recipe.parallel import Parallel
 from groundup.recipe.prepare import Clean, Duplicates, HeldOut, Tokens
-from groundup.recipe.reading import dump, load, parse, shipped
+from groundup.recipe.reading import differences, dump, load, parse, shipped
 from groundup.recipe.sources import CrawlSource, FilesSource, PythonDocsSource, Source, TokenFilesSource
 from groundup.recipe.strict import Strict
 from groundup.recipe.training import Phase, Training
@@ -39,6 +39,7 @@ __all__ = [
     "TokenFilesSource",
     "Tokens",
     "Training",
+    "differences",
     "dump",
     "load",
     "parse",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ PATHS = (
 NO_PATHS = ("reference-pages",)
 
 
+class Words(yaml.SafeLoader):
+    """YAML where `on`, `off`, `yes` and `no` are words, as in YAML 1.2: steps have a key `on`, and Norwegian is `no`."""
+
+
+BOOL = "tag:yaml.org,2002:bool"
+Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Words.add_implicit_resolver(BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe file, apply `section.key=value` overrides, and check it.
 
     Relative paths are made absolute against the recipe's folder. Raises RequestError.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Words)
     except FileNotFoundError:
         raise RequestError("no such recipe", where=str(path), do="Give a recipe file or a folder of text.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -68,7 +80,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not dotted:
         raise RequestError(f"'{override}' is no override", do="Write section.key=value.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Words)
     except yaml.YAMLError:
         raise RequestError(f"the value of '{override}' is not valid YAML", do="Quote it.") from None
     *parents, last = dotted.split(".")
@@ -96,6 +108,16 @@ def _index(place: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(place):
         raise RequestError(f"'{override}': '{part}' is not one of the list's 0 to {len(place) - 1}", do="Count from 0.")
     return int(part)
+
+
+def differences(one: Any, other: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
+    """Where two sections in plain data differ: dotted key -> the value in each."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in [*one, *(key for key in other if key not in one)]:
+            found |= differences(one.get(key), other.get(key), f"{place}.{key}" if place else str(key))
+        return found
+    return {} if one == other else {place: (one, other)}
 
 
 def dump(recipe: Recipe) -> str:

@@ -7,27 +7,26 @@ the same run folder gives the same bytes.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from groundup import recipe as recipes
-from groundup.report import figures, sections, words
+from groundup.report import figures, funnel, sections
 from groundup.report.material import STAGES, Material
+from groundup.report.sheet import template
 from groundup.run import Run, write_atomic
 from groundup.tokens.tokenizer import Tokenizer
 
 SHOWN = 50  # skipped inputs and notes listed on the page; the rest is in the funnel's own file
+REASON_SAMPLES = 3  # of a reason for dropping; the funnel's page has all
 SAMPLE_CHARACTERS = 1500  # of a model's text
 
 
 def write(run: Run) -> Path:
-    """Write `report.html` into the run folder, whatever is finished so far, and return its path."""
+    """Write `report.html` into the run folder, whatever is finished so far, and return its path; beside it the funnel's page."""
     path = run.path / "report.html"
     write_atomic(path, render(run))
+    funnel.write(run)
     return path
 
 
@@ -36,7 +35,7 @@ def render(run: Run) -> str:
     material = Material.of(run)
     found = figures.of(material)
     resolved = run.path.resolve()
-    return _template().render(
+    return template("page.html.j2").render(
         material=material,
         figures=found,
         recipe=run.recipe,
@@ -48,7 +47,7 @@ def render(run: Run) -> str:
         model=sections.model(material),
         settings=sections.settings(material),
         machine=sections.machine(material),
-        funnel=sections.funnel(material),
+        funnel=sections.funnel(material, samples=REASON_SAMPLES),
         compression=sections.compression(material),
         cut=_cut(run, material),
         curves=sections.curves(material, found),
@@ -60,36 +59,6 @@ def render(run: Run) -> str:
         does=sections.DOES,
         shown=SHOWN,
         sample_characters=SAMPLE_CHARACTERS,
-    )
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("groundup.report", package_path="."), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.ChainableUndefined, finalize=words.visible,
-    )  # fmt: skip
-    environment.filters |= {
-        form.__name__: _or_dash(form)
-        for form in (
-            words.count,
-            words.size,
-            words.duration,
-            words.percent,
-            words.day,
-            words.clip,
-            words.blanks,
-            words.code,
-            words.folded,
-        )
-    }
-    return environment.get_template("page.html.j2")
-
-
-def _or_dash(form: Callable[..., str]) -> Callable[..., str]:
-    """A filter that shows a missing figure as a dash."""
-    return lambda value, *rest: (
-        "–" if value is None or isinstance(value, jinja2.Undefined) else form(value, *rest)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from groundup.report import plots, words
+from groundup.report import groups, plots, words
 from groundup.report.material import STAGES, Material
 
 Row = dict[str, Any]
@@ -198,22 +198,21 @@ def _heads(shape: Row) -> str | None:
     )
 
 
-def funnel(material: Material) -> Row | None:
-    """The corpus step by step: counts, and lengths of bars as shares of what came in at the first step."""
-    steps = [step for step in material.funnel.get("steps") or [] if step.get("documents_in") is not None]
-    if not steps:
+def funnel(material: Material, samples: int) -> Row | None:
+    """The corpus step by step: counts, and lengths of bars as shares of what came in at the first step; `samples` of each reason."""
+    if not (steps := cleaning_steps(material)):
         return None
     most = {
         unit: max([step.get(f"{unit}_in") or 0 for step in steps] + [1]) for unit in ("documents", "bytes")
     }
     rows = []
     for step in steps:
-        row: Row = {"name": words.label(step.get("step", "")), "reasons": _reasons(step)}
+        row: Row = {"name": words.label(step.get("step", "")), "reasons": _reasons(step, samples)}
         for unit in ("documents", "bytes"):
             before, after = step.get(f"{unit}_in") or 0, step.get(f"{unit}_out") or 0
             row[unit] = {
                 "before": before, "after": after, "dropped": max(0, before - after), "kept": after / before if before else 1.0,
-                "bar_kept": 100 * min(after, before) / most[unit], "bar_dropped": 100 * max(0, before - after) / most[unit],
+                "most": most[unit], "bar_kept": 100 * min(after, before) / most[unit], "bar_dropped": 100 * max(0, before - after) / most[unit],
             }  # fmt: skip
         rows.append(row)
     splits = [
@@ -222,6 +221,12 @@ def funnel(material: Material) -> Row | None:
         if (part := (material.funnel.get("splits") or {}).get(key))
     ]
     return {"rows": rows, "splits": splits}
+
+
+def cleaning_steps(material: Material) -> list[Row]:
+    """The funnel's steps, those left out that only count who is mentioned."""
+    steps: list[Row] = material.funnel.get("steps") or []
+    return [step for step in steps if step.get("documents_in") is not None and step.get("step") not in (groups.BEFORE, groups.AFTER)]
 
 
 def compression(material: Material) -> Row | None:
@@ -238,15 +243,15 @@ def compression(material: Material) -> Row | None:
     return {"names": list(columns), "rows": [*rows, {"name": "all", "values": [one.get("bytes_per_token") for one in columns.values()]}]}
 
 
-def _reasons(step: Row) -> list[Row]:
-    """Reasons for dropping, the most frequent first, each with its samples."""
+def _reasons(step: Row, most: int) -> list[Row]:
+    """Reasons for dropping, the most frequent first, each with its first samples."""
     counted = step.get("reasons") or {}
     samples = step.get("samples") or []
     return [
         {
             "reason": reason,
             "count": number,
-            "samples": [sample for sample in samples if sample.get("reason") == reason],
+            "samples": [sample for sample in samples if sample.get("reason") == reason][:most],
         }
         for reason, number in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
     ]

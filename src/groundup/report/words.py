@@ -48,6 +48,11 @@ def _three(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
+def score(value: float) -> str:
+    """A figure that a step judged by: 0.04567 -> 0.0457; 1234567 -> 1,234,567"""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def duration(seconds: float) -> str:
     """4000 -> 1 h 7 min; 75 -> 1 min 15 s; 3.21 -> 3.2 s"""
     whole = round(seconds)
@@ -74,11 +79,12 @@ def day(seconds: float) -> str:
     return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M} UTC"
 
 
+NAMES = {"html": "HTML", "url": "URL", "urls": "URLs", "fineweb": "FineWeb"}
+
+
 def label(name: str) -> str:
     """exact_duplicates -> Exact duplicates; html -> HTML"""
-    words = name.replace("_", " ").replace("-", " ").strip()
-    if words == "html":
-        return "HTML"
+    words = " ".join(NAMES.get(word, word) for word in name.replace("_", " ").replace("-", " ").split())
     return words[:1].upper() + words[1:]
 
 
