@@ -75,9 +75,9 @@ class Chain:
                 come_to(place)
             held = {row: why for row, (at, why) in (quarantined or {}).items() if at == place}
             before = _dropped(now, name, held) if held else now
-            start = time.perf_counter()
+            start = time.process_time()
             after = step(before)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             columns |= {f"{place}.{column}": value for column, value in _done(now, after, with_text=place >= (self.extraction or 0)).items()}
             columns[f"{place}.seconds"] = pa.array([seconds] + [0.0] * (batch.num_rows - 1), pa.float64())
             now = after
