@@ -197,6 +197,10 @@ def test_what_is_not_shown_is_left_out() -> None:
     assert to_text(page, main_content=False).split() == ["ad", "g"]
 
 
+def test_a_title_that_folds_is_a_title() -> None:
+    assert to_text("<h2><button>Question</button></h2><p>Answer <button>Send</button>", main_content=False) == "Question\n\nAnswer"
+
+
 def test_text_behind_scripts_is_found() -> None:
     body = "This is the text of an article that is shown by a script alone. " * 5
     page = "<body><p>Loading</p><script type='application/ld+json'>" + json.dumps({"articleBody": body}) + "</script>"

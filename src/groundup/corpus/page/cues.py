@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 HIDDEN, ASIDE, REMARK, BODY, META, WEAK = 1, 2, 4, 8, 16, 32
-"""Not shown; beside the content; readers' comments; the content itself; about the content (who, when, filed under what)."""
+"""Not shown; beside the content; readers' comments; the content itself; about the content (who, when, filed under what); a part
+that may be either (a teaser may be the article's lead or a link to another one)."""
 
 UNSEEN_ELEMENTS = frozenset(["select", "datalist", "object", "video", "audio", "canvas", "button", "annotation", "annotation-xml", "rp", "dialog"])
 ELEMENTS = dict.fromkeys(UNSEEN_ELEMENTS, HIDDEN) | dict.fromkeys(["nav", "aside", "footer", "menu"], ASIDE) | dict.fromkeys(["article", "main"], BODY)

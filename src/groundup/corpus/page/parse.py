@@ -41,6 +41,7 @@ APART = frozenset(
 BLOCKS = APART | UNSEEN_ELEMENTS | set(
     "div li dt dd td th tr thead tbody tfoot caption center address figcaption summary legend hgroup search optgroup option".split()
 )  # fmt: skip
+TITLES = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "summary"])
 VERBATIM = frozenset(["pre", "listing", "plaintext"])
 SPANS = frozenset("span small i em b strong sup label time font".split())
 CODES = frozenset(["code", "kbd", "samp", "tt"])
@@ -56,8 +57,12 @@ ENDS = {
 FURTHEST = 64
 """Open elements that an end tag may end at once; the standard knows no bound, and then a page can take quadratic time."""
 
+WITH_CUES = (BLOCKS | SPANS) - {"li", "dt", "dd", "option", "optgroup"} - TABLE_PARTS - TITLES | {"table"}
+"""Elements whose attributes are read; those of items and cells say little and are many."""
+
 INLINE, LINK, LINK_END, CODE, SHROUD, BREAK, RULE, BLOCK, BLOCK_END = range(9)
 Entry = tuple[int, str, int, int]  # what to do, the element's name, its flags, the least gap around it
+LINKED: Entry = (LINK, "a", 0, 0)
 _memo: dict[str, Entry] = {}
 
 
@@ -81,10 +86,6 @@ class Page:
 
     def __init__(self, names: list[str], parents: list[int], flags: list[int], lines: list[Line]) -> None:
         self.names, self.parents, self.flags, self.lines = names, parents, flags, lines
-
-
-WITH_CUES = (BLOCKS | SPANS) - {"li", "dt", "dd", "option", "optgroup"} - TABLE_PARTS - {f"h{level}" for level in range(1, 7)} | {"table"}
-LINKED: Entry = (LINK, "a", 0, 0)
 
 
 def _read(tag: str) -> Entry:
@@ -182,6 +183,8 @@ def parse(html: str, *, menus: bool = True) -> Page:
                     if shroud and shroud_node >= ended:
                         shroud = ""
                 if kind == BLOCK:
+                    if name == "button" and names[node] in TITLES:  # that folds what stands below it
+                        flag &= ~HIDDEN
                     inner, flag = near[node], flag | flags[node] & HIDDEN
                     parents.append(node)
                     node = len(names)
