@@ -22,6 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from groundup.corpus.steps import Seen, Verdict, judge, noisy_channel
+from groundup.errors import RequestError
 from groundup.recipe.cleaning.spelling import Spelling
 
 WORD = re.compile(r"""["“”'‘(\[]*([a-z]+)[.,;:!?)\]"“”'’…]*""")
@@ -53,7 +54,12 @@ class SpellingStep:
 
     def __init__(self, settings: Spelling, known_words: frozenset[str] = frozenset()) -> None:
         self.settings = settings
-        listed = Path(settings.words).read_text(encoding="utf-8").lower().split() if settings.words else []
+        listed: list[str] = []
+        if settings.words:
+            try:
+                listed = Path(settings.words).read_text(encoding="utf-8").lower().split()
+            except (OSError, UnicodeDecodeError) as error:
+                raise RequestError(f"the word list cannot be read: {error}", where="clean.spelling.words", do="Name a text file of words.") from None
         self.known_words = known_words | frozenset(listed)
         self._harmless: set[str] = set()  # tokens of which nothing is to be said
         self._corrections: dict[str, str | None] = {}  # unknown word -> what it is meant to be, if that is sure
