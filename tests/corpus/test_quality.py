@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from groundup.corpus import words
 from groundup.corpus.document import SCHEMA, Document
+from groundup.corpus.splitting import patterns
 from groundup.corpus.steps import Seen
 from groundup.corpus.steps.c4 import C4
 from groundup.corpus.steps.fineweb import FineWeb
 from groundup.corpus.steps.gopher import Quality, Repetition
 from groundup.recipe.cleaning import quality
 
-words._patterns()  # made once a process, before the tests are timed
+patterns()  # made once a process, before the tests are timed
 ALLOW = {name: 5.0 if name.startswith("top") else 1.0 for name in quality.GopherRepetition.model_fields if name != "on"}
 PROSE = (
     "The history of the river begins in the hills to the north of the town, and that is where we went to have a look at it. "

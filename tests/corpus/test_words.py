@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.corpus import words
-from groundup.corpus.words import LETTER, SYMBOL, code, lengths, split_piece
+from groundup.corpus.splitting import patterns, split_piece
+from groundup.corpus.words import LETTER, SYMBOL, code, lengths
 
-words._patterns()  # made once a process, before the tests are timed
+patterns()  # made once a process, before the tests are timed
 PIECES = st.text(st.sampled_from("abzA.,:;!?'’\"“”()-–—/$%+0129äßé中。…_@ªº·€°²k"), min_size=1, max_size=12)
 
 
