@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricated import cleaning_funnel
+from test_funnel import comparison, preview
 
-from groundup.report import page
-from groundup.run import Run
+from groundup.report import beside, funnel, page
+from groundup.run import Run, write_json
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 # because chromium's own window is never narrower than 500 pixels.
 PROBE = """<script>addEventListener("load", () => {
   document.querySelectorAll("details").forEach(one => one.open = true);
-  const cut = [...document.querySelectorAll("main *, header *")].filter(one => one.getBoundingClientRect().right > innerWidth + 1);
+  const cut = [...document.querySelectorAll("main *, header *")].filter(one => !one.closest(".scrolls") && one.getBoundingClientRect().right > innerWidth + 1);
   parent.document.title = JSON.stringify({
     inner: innerWidth, scroll: document.documentElement.scrollWidth, cut: cut.map(one => one.tagName + "." + one.className),
     requests: performance.getEntriesByType("resource").map(one => one.name),
@@ -62,6 +64,18 @@ def measure(source: str, folder: Path, width: int) -> dict[str, Any]:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits_and_asks_for_nothing(finished: Run, tmp_path: Path, width: int) -> None:
     found = measure(page.write(finished).read_text(encoding="utf-8"), tmp_path, width)
+    assert found["scroll"] <= width
+    assert found["cut"] == [] and found["requests"] == []
+    assert found["small"] == 0, "letters in a chart are too small to read"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["funnel", "preview", "comparison"])
+def test_the_pages_beside_it_fit_too(finished: Run, tmp_path: Path, name: str, width: int) -> None:
+    write_json(finished.path / "corpus/clean/funnel.json", cleaning_funnel())
+    html = {"funnel": lambda: funnel.render(finished), "preview": lambda: beside.render_preview(preview()), "comparison": lambda: beside.render_comparison(comparison())}[name]()
+    assert html is not None
+    found = measure(html, tmp_path, width)
     assert found["scroll"] <= width
     assert found["cut"] == [] and found["requests"] == []
     assert found["small"] == 0, "letters in a chart are too small to read"
