@@ -52,4 +52,4 @@ def test_what_the_c_library_takes_beside_is_more_among_gradients() -> None:
         return here.needs(CONFIG, made, 4, 64, micros, **asked) / memory(CONFIG, made, 4, 64, micros, **asked).total
 
     assert 1 < slack(1) < slack(2)
-    assert slack(2, "full") == pytest.approx(slack(1))
+    assert slack(2, "full") == pytest.approx(1)  # large blocks are given back
