@@ -30,8 +30,10 @@ from groundup.training.stage import layers_in, recompute
 from groundup.training.task import measured_objective, random_batch
 
 # Of what training asks for, that the C library takes for it (docs/measurements.md, "The planner"): with one micro-batch a step 1.09 to
-# 1.17 were seen; with more the first one's gradients lie among the places that the next one's activations need
-FRAGMENTS, AMONG_GRADIENTS = 1.13, 1.3
+# 1.17 were seen; with more the first one's gradients lie among the places that the next one's activations need (1.32), and what a
+# mixture's experts are given has another size each time (1.48, most of which trying shows). Runs that recompute keep no large blocks
+# (training/memory.py): exactly what they ask for
+FRAGMENTS, HOLES = 1.13, 1.3
 COMPILER_GIB = 0.4  # that torch.compile leaves in the process
 TRY_SECONDS = 2.5  # a pass that would take longer is tried with fewer rows, and where one row does, worked out
 TRY_SHARE = 0.6  # of the free memory that trying may take
@@ -61,7 +63,7 @@ def needs(
     most = max(
         memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted).total for rank in range(layout.pp)
     )
-    slack = AMONG_GRADIENTS if micros > 1 and layout.recompute == "none" else FRAGMENTS
+    slack = 1.0 if layout.recompute != "none" else HOLES if micros > 1 or config.experts else FRAGMENTS
     return slack * most + (COMPILER_GIB * GIB if compiles else 0)
 
 
