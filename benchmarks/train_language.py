@@ -1,6 +1,6 @@
-"""The weights of the language step, from word lists: writes src/groundup/corpus/steps/language.safetensors.
+"""The weights of the language step, from word lists: writes src/groundup/corpus/steps/language.safetensors (15 CPU minutes).
 
-    python benchmarks/train_language.py --sources DIR --out FILE [--dimensions 16 --bits 18 --samples 12000000]
+    python benchmarks/train_language.py --sources DIR --out FILE [--dimensions 24 --bits 18 --samples 2800000]
 
 DIR holds clones (bare ones too, as `owner+name/repo`) of what the model learns from, and the LibreOffice packages unpacked:
 
@@ -263,8 +263,8 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bits", type=int, default=18)
-    parser.add_argument("--dimensions", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=12_000_000)
+    parser.add_argument("--dimensions", type=int, default=24)
+    parser.add_argument("--samples", type=int, default=2_800_000)
     options = parser.parse_args()
     vocabularies = {}
     for entry in SOURCES.replace("\n", "|").split("|"):
@@ -275,7 +275,7 @@ def main() -> None:
     known = Words(vocabularies, options.bits)
     print(f"{len(known.lengths):,} words, {len(known.buckets):,} features", flush=True)
     tensors = train(known, options.bits, options.dimensions, options.samples)
-    licence = "CC BY-SA 4.0; from word lists of Tesseract (Apache-2.0), FrequencyWords and NTREX (CC BY-SA 4.0), LibreOffice (MPL-2.0)"
+    licence = "CC BY-SA 4.0; from word lists of Tesseract and n-gram counts of Lingua (Apache-2.0), FrequencyWords and NTREX (CC BY-SA 4.0), LibreOffice (MPL-2.0)"
     save_file(tensors, options.out, {"languages": " ".join(known.languages), "licence": licence})
 
 

@@ -6,7 +6,7 @@ Logistic regression on hashed n-grams by L-BFGS, in numpy. A set's own style mus
 about race): each set has an offset of its own while training, which is left out afterwards, and both its classes weigh the
 same. Beside the labelled sets it learns from ordinary prose, taken as not toxic, and from the sentences of toxicity_sentences.py.
 Each text is in `train`, `validation` or `test` by a hash of itself. --transfer also leaves out each set in turn.
---write puts the result into src/groundup/corpus/models/toxicity.safetensors; the same data give the same bytes.
+--write puts the result into src/groundup/corpus/models/toxicity.safetensors.
 """
 
 from __future__ import annotations

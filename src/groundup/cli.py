@@ -439,6 +439,40 @@ def chat(
     converse(find_run(run, runs), SamplingSettings(temperature=temperature, seed=seed, max_tokens=max_tokens), base=base)
 
 
+@app.command("fit-quality")
+def fit_quality(
+    good: Annotated[Path, typer.Argument(help="File or folder of documents such as you want.")],
+    bad: Annotated[Path, typer.Argument(help="File or folder of documents such as you do not want.")],
+    out: Annotated[Path, typer.Argument(help="Where the model goes (.safetensors); name it as clean.classifier.model.")],
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fit the quality classifier of the step `classifier` from good and bad examples, and say how well it tells them apart."""
+    from groundup.corpus.classifier import fit_folders
+
+    found = fit_folders(good, bad, out)
+    print(json.dumps(found) if as_json else f"area under the ROC curve, unseen documents: {found['auc']:.3f}\n{_as_table(found['thresholds'])}")
+
+
+@app.command()
+def thresholds(
+    model: Annotated[Path | None, typer.Argument(help="What `groundup fit-quality` wrote; the toxicity model that ships when not given.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """What each threshold of a classifier lets through and drops, as measured when it was trained, on texts it had not seen."""
+    from groundup.corpus import classifier
+    from groundup.corpus.steps import toxicity
+
+    rows = toxicity.thresholds() if model is None else classifier.Classifier.load(model).figures["thresholds"]
+    print(json.dumps(rows) if as_json else _as_table(rows))
+
+
+def _as_table(rows: list[dict[str, Any]]) -> str:
+    names = sorted(rows[0], key=lambda name: name != "threshold")
+    lines = ["  ".join(f"{name:>9}" for name in names)]
+    lines += ["  ".join(f"{'-' if row[name] is None else f'{row[name]:.3f}':>{max(9, len(name))}}" for name in names) for row in rows]
+    return "\n".join(lines)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped("stopped")
 

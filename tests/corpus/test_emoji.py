@@ -5,7 +5,7 @@ from __future__ import annotations
 import emoji
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.corpus.document import SCHEMA, Document
@@ -25,6 +25,7 @@ def test_every_emoji_has_a_name_of_its_own_and_comes_back(language: str) -> None
     assert to_emoji(to_names(together, language), language) == together
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.lists(PIECES | st.text(max_size=5), max_size=12).map("".join), st.sampled_from([(":", ":"), ("<", ">"), ("|", "|")]))
 def test_any_text_comes_back(text: str, delimiters: tuple[str, str]) -> None:
     assert to_emoji(to_names(text, "en", delimiters), "en", delimiters) == text

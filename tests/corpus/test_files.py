@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import random
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -60,7 +62,7 @@ def test_of_a_truncated_file_what_could_be_read_is_kept(tmp_path: Path, suffix: 
     ("a.txt", b"", "empty"), ("a.txt", b" \n\n ", "blank"), ("a.txt", b"\x7fELF\x02\x01 abc", "ELF"), ("a.txt", b"text\0with zeros", "NUL"),
     ("a.txt", b"\x89PNG\r\n\x1a\n", "PNG"), ("a.md", bytes(range(1, 32)) * 20, "control characters"), ("a.txt.gz", b"not packed", "gzip"),
     ("a.jsonl", b"{bad\n[1]\n", "no line is a JSON object"), ("a.jsonl", b'{"x": "y"}', "field 'text'"), ("a.parquet", b"PAR1xx", "damaged"),
-    ("a.epub", b"PK\x03\x04xx", "damaged"), ("a.jpg", b"\xff\xd8", "not a kind"), ("a.tar.gz", b"\x1f\x8b", "not a kind"),
+    ("a.epub", b"PK\x03\x04xx", "damaged"), ("a.jpg", b"\xff\xd8", "not a kind"), ("a.rpm.gz", b"\x1f\x8b", "not a kind"),
     ("a.html", b"\x00\x01", "binary"), ("a.warc.gz", b"junk" * 100, "WARC"),
 ])  # fmt: skip
 def test_bad_files_are_skipped_with_a_reason(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
@@ -153,3 +155,22 @@ def test_no_file_raises(tmp_path: Path, name: str, data: bytes, pack: bool) -> N
     assert documents or report.skipped
     for document in documents:
         str(document.row()["text"]).encode()
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz"])
+def test_a_tar_archive_is_a_folder(suffix: str, tmp_path: Path) -> None:
+    contents = {"a/one.txt": b"first", "a/two.jsonl.gz": gzip.compress(b'{"text": "second"}'), "b.png": b"\x89PNG", "c.html": b"<p>third"}
+    path = tmp_path / f"x{suffix}"
+    with tarfile.open(path, "w" if suffix == ".tar" else "w:gz") as archive:
+        for name, data in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    report = Report()
+    found = list(read_file(LocalFile("s", path, path.name, 1000), report))
+    assert [(document.place, document.text) for document in found] == [
+        (f"x{suffix}/a/one.txt", "first"), (f"x{suffix}/a/two.jsonl.gz", "second"), (f"x{suffix}/c.html", "<p>third")
+    ]  # fmt: skip
+    assert report.notes == [(path.name, "1 files in it are not of a kind that is read here")]
+    path.write_bytes(path.read_bytes()[: -700 if suffix == ".tar" else -12])
+    assert next(read_file(LocalFile("s", path, path.name, 1000), report)).text == "first"

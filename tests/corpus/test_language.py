@@ -12,7 +12,7 @@ from statistics import mean
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.corpus.document import SCHEMA, Document
@@ -59,6 +59,7 @@ def test_plain_sentences(language: str) -> None:
     assert found == language and 0.5 < score <= 1
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.text(max_size=80))
 def test_any_text_has_an_answer_and_what_is_no_letter_plays_no_part(text: str) -> None:
     language, score = identify(text)
@@ -67,6 +68,7 @@ def test_any_text_has_an_answer_and_what_is_no_letter_plays_no_part(text: str) -
     assert identify(f"\n12 {text} -- 3.5 €\t") == (language, score)
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.lists(st.text("abcßéжあ", min_size=1, max_size=7), min_size=1, max_size=6), st.randoms())
 def test_features_are_those_of_the_words_in_any_order(said: list[str], random) -> None:  # type: ignore[no-untyped-def]
     apart = np.sort(np.concatenate([features(words(word), 18) for word in said]))
@@ -84,6 +86,7 @@ def test_grams_are_all_that_stay_within_a_word_and_the_word() -> None:
     assert len(set(features(words("abcdefg"), 30)) & set(features(words("gfedcba"), 30))) == 7  # letters alone
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.text(max_size=2000), st.integers(60, 300))
 def test_the_sample_is_short_and_of_the_text(text: str, characters: int) -> None:
     taken = sample(text, characters)
@@ -130,7 +133,7 @@ def test_accuracy_on_labelled_text() -> None:
         assert mean(mean(each) for (its, _), each in right.items() if its == kind) > least, kind
 
 
-LEAST = {"sentences": 0.90, "word-pairs": 0.75, "single-words": 0.55}  # docs/measurements.md has the figures
+LEAST = {"sentences": 0.93, "word-pairs": 0.79, "single-words": 0.62}  # docs/measurements.md has the figures
 
 
 def test_it_is_fast() -> None:

@@ -68,7 +68,7 @@ def source(tmp_path: Path) -> Path:
     (folder / "long.md").write_text(text(300))
     (folder / "deep" / "er" / "x.jsonl").write_text("\n".join(json.dumps({"text": text(3), "url": f"u{n}"}) for n in range(30)))
     (folder / "deep" / "long.html").write_text(text(200))
-    (folder / "deep" / "p.html").write_text(f'<html lang="de"><body><h1>Title</h1><p>{text(1)}</p></body></html>')
+    (folder / "deep" / "p.html").write_text(f'<html lang="en"><body><h1>Titel</h1><p>Dieser Satz ist auf Deutsch geschrieben, was die Seite von sich nicht sagt. {"Und noch einer, der länger ist. " * 5}</p></body></html>')
     return folder
 
 

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from groundup.corpus import words
 from groundup.corpus.document import SCHEMA, Document
+from groundup.corpus.splitting import patterns
 from groundup.corpus.steps import Seen
 from groundup.corpus.steps.c4 import C4
 from groundup.corpus.steps.fineweb import FineWeb
 from groundup.corpus.steps.gopher import Quality, Repetition
 from groundup.recipe.cleaning import quality
 
-words._patterns()  # made once a process, before the tests are timed
+patterns()  # made once a process, before the tests are timed
 ALLOW = {name: 5.0 if name.startswith("top") else 1.0 for name in quality.GopherRepetition.model_fields if name != "on"}
 PROSE = (
     "The history of the river begins in the hills to the north of the town, and that is where we went to have a look at it. "
@@ -57,6 +58,7 @@ def slow_duplicates(tokens: list[str], n: int) -> int:
     return characters
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("a bb ccc dddd".split()), min_size=1, max_size=60), st.integers(2, 4), st.floats(0, 1))
 def test_the_most_frequent_n_gram(tokens: list[str], n: int, limit: float) -> None:
     text = " ".join(tokens)
@@ -66,7 +68,7 @@ def test_the_most_frequent_n_gram(tokens: list[str], n: int, limit: float) -> No
     assert (repetition(text, **{f"top_{n}_gram": limit}) is not None) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from("a bb ccc".split()), max_size=30), st.lists(st.sampled_from("a bb ccc dd e f g".split()), max_size=40), st.integers(5, 10), st.floats(0, 1))
 def test_copies_of_n_grams(first: list[str], then: list[str], n: int, limit: float) -> None:
     tokens = first + then + first + then[:7]
@@ -89,6 +91,7 @@ def test_published_limits_of_copies(n: int) -> None:
     assert repetition(" ".join(tokens), **{f"duplicate_{n}_grams": share - 1e-9}) == f"duplicate {n}-grams"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["one", "two two", "three"]), min_size=1, max_size=12), st.integers(0, 10))
 def test_duplicate_lines_and_paragraphs(pieces: list[str], tenths: int) -> None:
     limit = tenths / 10
@@ -187,6 +190,7 @@ def test_c4_reads_languages_without_blanks() -> None:
     assert c4(text, min_sentences=5)[0] == "too few sentences"
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab .\n[1]{"), max_size=60), st.booleans())
 def test_c4_again_changes_nothing(text: str, terminal: bool) -> None:
     reason, once = c4(text, terminal_punctuation=terminal, citations=False)
@@ -221,7 +225,7 @@ def test_fineweb_does_not_count_punctuation_before_a_blank() -> None:
 STEPS = [Repetition(quality.GopherRepetition()), Quality(quality.GopherQuality()), C4(quality.C4()), FineWeb(quality.FineWeb())]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200), st.sampled_from([None, "en", "zh", "xx", ""]))
 def test_no_text_makes_a_rule_fail(text: str, language: str | None) -> None:
     for step in STEPS:

@@ -8,7 +8,7 @@ from collections import Counter
 import ftfy
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from groundup.corpus.document import SCHEMA, Document, cut
@@ -16,6 +16,7 @@ from groundup.corpus.steps.text import SETS, Length, Unicode, normalise
 from groundup.recipe.cleaning import text as sections
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.text(st.sampled_from("a\u0301é \t\n\r\x00\x0b\x0c\x85\u2028\u00a0\u200b\ufeff\x1b[0m\x08ﬁ\U0001f600\u200d"), max_size=60))
 def test_normalise_is_idempotent_and_clean(text: str) -> None:
     once = normalise(text)
@@ -36,13 +37,14 @@ def misread(text: str, name: str) -> str:
     return text.encode().decode(name, "ignore")
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.lists(st.one_of(st.builds(misread, st.sampled_from(SAID), st.sampled_from(SETS)), st.text(max_size=6), st.sampled_from("\n\r \t\x92"))).map("".join), SETTINGS)
 @example(misread(misread("é", "cp1252"), "cp1252"), sections.Unicode())
 @example("e\x00\u0301 \u200b\n", sections.Unicode())
-def test_normalise_is_idempotent_whatever_the_settings(text: str, settings: sections.Unicode) -> None:
-    once = normalise(text, settings)
-    assert normalise(once, settings) == once
-    assert unicodedata.is_normalized(settings.form, once)
+def test_normalise_is_idempotent_whatever_the_settings(text: str, chosen: sections.Unicode) -> None:
+    once = normalise(text, chosen)
+    assert normalise(once, chosen) == once
+    assert unicodedata.is_normalized(chosen.form, once)
 
 
 @pytest.mark.parametrize("name", ["latin-1", "sloppy-windows-1252"])  # the second is ftfy's: with its five gaps filled
@@ -56,6 +58,7 @@ def test_mojibake_is_repaired_on_its_line_alone(said: str, name: str) -> None:
     assert normalise(text, sections.Unicode(mojibake=False)) != normalise(text)
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.lists(st.sampled_from(SAID) | st.text(st.characters(codec="cp1252"), min_size=1, max_size=8), min_size=1, max_size=8).map(" ".join))
 def test_the_gate_lets_through_what_ftfy_would_repair(text: str) -> None:
     for name in ("latin-1", "cp1252"):
@@ -90,6 +93,7 @@ def test_what_is_read_stays() -> None:
     assert normalise("Cafe\u0301") == "Café"
 
 
+@settings(deadline=None)  # tables are made at the first use
 @given(st.text(st.sampled_from("ab \n"), max_size=400), st.integers(10, 50), st.integers(1, 60))
 def test_cutting_loses_nothing(text: str, limit: int, chunk: int) -> None:
     pieces = list(cut([text[n : n + chunk] for n in range(0, len(text), chunk)], limit))

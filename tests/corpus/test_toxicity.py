@@ -89,13 +89,13 @@ def test_no_group_is_judged_otherwise_than_another(sentence: str) -> None:
 
 
 def test_a_long_text_is_judged_by_its_worst_windows() -> None:
-    calm, insult = CALM * 200, INSULT * 8
+    calm, insult = CALM * 400, INSULT * 16
     assert len(insult) > WINDOW
-    page = CALM * 100 + insult + CALM * 100
+    page = CALM * 200 + insult + CALM * 200
     assert probability(page, worst=0.001) > 0.9 > 0.2 > probability(page, worst=0.5)  # one bad stretch: unless asked, not a toxic page
     assert probability(page, worst=0.001) > probability(page, worst=0.1) > probability(page, worst=1)
     assert probability(calm, worst=0.001) < 0.2
-    assert probability((CALM * 5 + insult) * 20, worst=0.1) > 0.8  # a tenth and more of it is abuse
+    assert probability((CALM * 10 + insult) * 20, worst=0.1) > 0.8  # a tenth and more of it is abuse
     short = INSULT * 5
     assert probability(short, worst=0.01) == probability(short, worst=1)  # up to one and a half windows: judged whole
 

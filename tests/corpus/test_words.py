@@ -6,28 +6,32 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.corpus import words
-from groundup.corpus.words import LETTER, SYMBOL, code, lengths, split_piece
+from groundup.corpus.splitting import patterns, split_piece
+from groundup.corpus.words import LETTER, SYMBOL, code, lengths
 
-words._patterns()  # made once a process, before the tests are timed
+patterns()  # made once a process, before the tests are timed
 PIECES = st.text(st.sampled_from("abzA.,:;!?'’\"“”()-–—/$%+0129äßé中。…_@ªº·€°²k"), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_a_piece_split_is_the_piece(piece: str) -> None:
     assert "".join(split_piece(piece)) == piece
     assert "" not in split_piece(piece)
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_the_short_way_is_the_long_way(piece: str) -> None:
     words._table().clear()
     assert words.words(piece).tolist() == [code(word) for word in split_piece(piece)]
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab.,'’-\" \n\t\u00a0中1"), max_size=80))
 def test_words_are_those_of_the_pieces(text: str) -> None:
     found = words.words(text)
@@ -81,6 +85,7 @@ def test_sentences(line: str, expected: int) -> None:
     assert words.sentences([line]) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab.!? \"'"), max_size=20), max_size=6))
 def test_sentences_of_lines_add_up(lines: list[str]) -> None:
     assert words.sentences(lines) == sum(words.sentences([line]) for line in lines)

@@ -14,6 +14,7 @@ from groundup.corpus.chain import Chain, Named
 from groundup.corpus.document import SCHEMA, Document
 from groundup.corpus.steps import Seen, Verdict, judge
 from groundup.corpus.workers import CRASHED, TOO_LONG, Guarded, StepError
+from groundup.errors import GroundupError
 
 
 class Obeys:
@@ -39,11 +40,8 @@ class Obeys:
 class Broken:
     """A step whose settings are wrong."""
 
-    def prepare(self) -> None:
-        raise FileNotFoundError("no such model")
-
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch
+        raise GroundupError("no such model")
 
 
 def batch(*texts: str) -> pa.RecordBatch:

@@ -203,3 +203,14 @@ def test_the_share_scales_every_rate() -> None:
     for a, b, start in zip(one.parameters(), other.parameters(), before, strict=True):
         torch.testing.assert_close(a, b)
         assert not torch.equal(a, start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_made_at_once_changes_no_bit(name: Name) -> None:
+    one, other = twins()
+    early, late = optimizers(one, OptimizerSettings(name)), optimizers(other, OptimizerSettings(name))
+    early.begin()
+    if name in ("adamw", "adam", "muon"):
+        assert all(early.state_of(parameter) for parameter in one.parameters()) and not any(late.state_of(parameter) for parameter in other.parameters())
+    for found, expected in zip(run(one, early), run(other, late), strict=True):
+        assert torch.equal(found, expected)

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from groundup.corpus.document import SCHEMA
+from groundup.corpus.document import SCHEMA, Document
 from groundup.corpus.steps import WORK_SCHEMA, Step
 
 DONE_SCHEMA = pa.schema(
@@ -30,6 +30,7 @@ DONE_SCHEMA = pa.schema(
 what was counted (JSON), and the bytes of the text after it. All null for a document that an earlier step dropped."""
 BASE_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("reason")).remove(SCHEMA.get_field_index("dropped_by")).append(pa.field("bytes", pa.int64()))
 """Documents as they are after extraction; `bytes` as they were before."""
+WARM_UP = "This is a page of teh kind that there are many of, and it was written for nobody."
 DROPPED_CHARACTERS = 2000  # kept of the text of a document that extraction dropped: for the samples of the report
 
 Quarantined = Mapping[int, tuple[int, str]]
@@ -58,32 +59,37 @@ class Chain:
         self.schema = pa.schema([*(BASE_SCHEMA if extraction is not None else []), *done, *seconds])
 
     def prepare(self) -> None:
-        """Load what steps need, so that no document's time is spent on it."""
-        for step in self._steps:
-            if (load := getattr(step, "prepare", None)) is not None:
-                load()
+        """Let every step load what it needs, on a text of no account, so that no document's time is spent on it."""
+        row = Document("", "", WARM_UP, "http://localhost/").row()
+        for name, step in zip(self.names, self._steps, strict=True):
+            if name != "rules":  # the user's own functions see the user's documents alone
+                step(_worked(pa.RecordBatch.from_pylist([row], SCHEMA)))
 
     def __call__(self, batch: pa.RecordBatch, quarantined: Quarantined | None = None, come_to: Any = None) -> pa.RecordBatch:
         """Take a batch through the steps; `come_to(place)` is told which one begins."""
         sizes = pc.binary_length(batch["text"]).cast(pa.int64())
-        now = pa.RecordBatch.from_arrays(
-            [*batch.columns, *(pa.nulls(batch.num_rows, WORK_SCHEMA.field(name).type) for name in ("score", "counts"))], schema=WORK_SCHEMA
-        )
+        now = _worked(batch)
         columns = _base(now, sizes) if self.extraction == 0 else {}
         for place, (name, step) in enumerate(zip(self.names, self._steps, strict=True)):
             if come_to is not None:
                 come_to(place)
             held = {row: why for row, (at, why) in (quarantined or {}).items() if at == place}
             before = _dropped(now, name, held) if held else now
-            start = time.perf_counter()
+            start = time.process_time()
             after = step(before)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             columns |= {f"{place}.{column}": value for column, value in _done(now, after, with_text=place >= (self.extraction or 0)).items()}
             columns[f"{place}.seconds"] = pa.array([seconds] + [0.0] * (batch.num_rows - 1), pa.float64())
             now = after
             if place + 1 == self.extraction:
                 columns |= _base(now, sizes)
         return pa.RecordBatch.from_arrays([columns[name] for name in self.schema.names], schema=self.schema)
+
+
+def _worked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of SCHEMA as one of WORK_SCHEMA."""
+    empty = [pa.nulls(batch.num_rows, WORK_SCHEMA.field(name).type) for name in ("score", "counts")]
+    return pa.RecordBatch.from_arrays([*batch.columns, *empty], schema=WORK_SCHEMA)
 
 
 def _base(batch: pa.RecordBatch, sizes: pa.Array) -> dict[str, pa.Array]:

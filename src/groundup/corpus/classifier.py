@@ -63,19 +63,18 @@ class Classifier:
         return float(_sigmoid(np.array(self.bias + (counts * self.weights[places]).sum() / length)))
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors, the figures among the metadata."""
+        """Write it as safetensors, the figures as metadata: one entry, for safetensors writes several in any order."""
         tensors = {"weights": self.weights.astype(np.float32), "idf": self.idf.astype(np.float32), "bias": np.array([self.bias], np.float32)}
-        write_atomic(path, save(tensors, metadata={"format": FORMAT, "figures": json.dumps(self.figures)}))
+        write_atomic(path, save(tensors, metadata={FORMAT: json.dumps(self.figures)}))
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
         """Read what `save` wrote. Raises GroundupError for another file."""
         try:
             with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") == FORMAT:
+                if FORMAT in (metadata := file.metadata() or {}):
                     weights, idf, bias = (file.get_tensor(name).astype(np.float64) for name in ("weights", "idf", "bias"))
-                    return cls(weights, idf, float(bias[0]), json.loads(metadata["figures"]))
+                    return cls(weights, idf, float(bias[0]), json.loads(metadata[FORMAT]))
         except (OSError, SafetensorError) as error:
             raise GroundupError(f"cannot read {path}: {error}", where="quality classifier", do="Fit it: groundup fit-quality GOOD BAD OUT.") from None
         raise GroundupError(f"{path} is no quality classifier", where="quality classifier", do="Fit one: groundup fit-quality GOOD BAD OUT.")

@@ -191,6 +191,7 @@ def derive(recipe: Recipe, *, vocabulary: int, train_tokens: int, machine: dict[
     steps = sum(phase.steps for phase in phases)
     tokens = sum(phase.steps * phase.tokens for phase in phases)
     seconds = None if processes > 1 else tokens / rate if rate is not None else _seconds(config, phases, precision, optimizer, made.recompute, peak)
+    predicted_memory = max(predicted_memory, here.memory_gib(0))  # the run goes on in a process that keeps what trying took
     if seconds is not None:
         notes.because(f"it takes about {seconds / 60:.1f} minutes and {predicted_memory:.2f} GiB of memory")
     if training.steps is None:

@@ -21,6 +21,7 @@ from groundup.models.config import ModelConfig
 from groundup.models.flops import training_flops_per_token
 from groundup.planning.devices import GIB
 from groundup.planning.memory import memory
+from groundup.planning.shapes import pieces
 from groundup.training.layout import Layout, layers_of
 from groundup.training.memory import keep_freed_memory
 from groundup.training.optimizers import OptimizerSettings, optimizers
@@ -28,9 +29,13 @@ from groundup.training.precision import Precision, autocast, compiled
 from groundup.training.stage import layers_in, recompute
 from groundup.training.task import measured_objective, random_batch
 
-FRAGMENTS = 1.08  # of what training asks for, that the C library takes for it; seen 1.02 to 1.12 (docs/measurements.md)
+# Of what training asks for, that the C library takes for it (docs/measurements.md, "The planner"): with one micro-batch a step 1.09 to
+# 1.17 were seen; with more the first one's gradients lie among the places that the next one's activations need (1.32), and what a
+# mixture's experts are given has another size each time (1.48, most of which trying shows). Runs that recompute keep no large blocks
+# (training/memory.py): exactly what they ask for
+FRAGMENTS, HOLES = 1.13, 1.3
 COMPILER_GIB = 0.4  # that torch.compile leaves in the process
-TRY_SECONDS = 5.0  # a pass that would take longer is not tried but worked out
+TRY_SECONDS = 2.5  # a pass that would take longer is tried with fewer rows, and where one row does, worked out
 TRY_SHARE = 0.6  # of the free memory that trying may take
 
 
@@ -58,7 +63,8 @@ def needs(
     most = max(
         memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted).total for rank in range(layout.pp)
     )
-    return FRAGMENTS * most + (COMPILER_GIB * GIB if compiles else 0)
+    slack = 1.0 if layout.recompute != "none" else HOLES if micros > 1 or config.experts else FRAGMENTS
+    return slack * most + (COMPILER_GIB * GIB if compiles else 0)
 
 
 def memory_gib(extra: float) -> float:
@@ -105,17 +111,25 @@ def pace(
     config: ModelConfig, rows: int, context: int, *, precision: Precision, settings: OptimizerSettings, how: str = "none", peak: float, sustained: float = 0.6,
     passes: int = 1000,
 ) -> Pace:  # fmt: skip
-    """How fast a run of so many passes will be on this machine, not compiled. `peak`: its matrix products (FLOP/s), for passes too
-    long to be tried. Trying takes some hundredths of the run, and no more than a few seconds."""
-    guess = rows * context * training_flops_per_token(config, context) / (sustained * peak)
-    total, seconds = layers_of(config), min(1.5, 0.01 * passes * guess)
+    """How fast a run of so many passes will be on this machine, not compiled. `peak`: its matrix products (FLOP/s), for models of
+    which not even a row can be tried. Trying takes some hundredths of the run, and no more than some seconds."""
+    rate, total = sustained * peak, layers_of(config)
+    guess = rows * context * training_flops_per_token(config, context) / rate
     most = config if total <= 4 else _with_layers(config, 4)
-    room = needs(most, Layout(recompute=how), rows, context, 1, precision=precision, optimizer=settings.name) < TRY_SHARE * free_bytes()
-    if guess * min(1.0, 4 / total) > TRY_SECONDS or not room:
-        return Pace(guess, 0.0)
+    row, share, free = context * training_flops_per_token(most, context) / rate, rows, TRY_SHARE * free_bytes()
+
+    def too_much(share: int) -> bool:
+        return share * row > TRY_SECONDS or needs(most, Layout(recompute=how), share, context, 1, precision=precision, optimizer=settings.name) > free
+
+    while share > 1 and too_much(share):
+        share //= 2
+    if too_much(share):
+        return Pace(guess, update_flops(config, settings.name) / rate)
+    seconds = min(1.5, 0.01 * passes * guess)
 
     def tried(model: ModelConfig) -> Pace:
-        return timed(model, rows, context, precision, settings, how=how, seconds=seconds)[0]
+        found = timed(model, share, context, precision, settings, how=how, seconds=seconds)[0]
+        return Pace(found.micro * rows / share, found.update)
 
     if total <= 4:
         return tried(config)
@@ -130,6 +144,14 @@ def pace(
     return Pace(drawn_out("micro"), drawn_out("update"))
 
 
+def update_flops(config: ModelConfig, optimizer: str) -> float:
+    """Of Muon's five steps, two products with a matrix and one with its square each; others do next to none."""
+    if optimizer != "muon":
+        return 0.0
+    sides = [sorted((piece.rows, piece.numel // piece.rows)) for piece in pieces(config, Layout(), 0) if piece.layer]
+    return float(sum(5 * (4 * short * short * long + 2 * short**3) for short, long in sides if short > 1))
+
+
 def _with_layers(config: ModelConfig, layers: int) -> ModelConfig:
     return config.model_copy(update={"layers": layers} | ({} if config.decoder_layers is None else {"decoder_layers": layers}))
 
@@ -140,13 +162,14 @@ def timed(
 ) -> tuple[Pace, float]:  # fmt: skip
     """Real training steps on random tokens: the median of a few after warming up, and the seconds that the first took longer than
     the others: compiling, where it compiles."""
-    keep_freed_memory()
+    keep_freed_memory(sparing=how != "none")
     model, objective = build(config, seed=0), measured_objective(config)
     for layer in layers_in(model):
         recompute(layer, how)
     if compiles:
         compiled(model)
     optimizer = optimizers(model, settings)
+    optimizer.begin()
     passes: list[float] = []
     updates: list[float] = []
     end = time.perf_counter() + seconds

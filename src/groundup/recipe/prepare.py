@@ -11,7 +11,14 @@ from groundup.recipe.cleaning.bias import Bias
 from groundup.recipe.cleaning.html import Html
 from groundup.recipe.cleaning.language import Language
 from groundup.recipe.cleaning.personal_data import PersonalData
-from groundup.recipe.cleaning.quality import C4, FineWeb, GopherQuality, GopherRepetition, Perplexity, QualityClassifier
+from groundup.recipe.cleaning.quality import (
+    C4,
+    FineWeb,
+    GopherQuality,
+    GopherRepetition,
+    Perplexity,
+    QualityClassifier,
+)
 from groundup.recipe.cleaning.rules import Rules
 from groundup.recipe.cleaning.spelling import Spelling
 from groundup.recipe.cleaning.text import Emoji, Length, Unicode

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from groundup.errors import RequestError
 from groundup.recipe.whole import Recipe
 
-
 PATHS = (
     "sources.*.path", "sources.*.tokenizer", "clean.rules.blocked_urls.*", "clean.classifier.model", "clean.perplexity.reference",
     "clean.toxicity.word_list", "clean.spelling.words", "tokens.tokenizer", "tokens.compare.*", "dialogue.pairs.*",

@@ -10,7 +10,7 @@ from groundup.recipe.strict import Strict
 
 
 class FilesSource(Strict):
-    """Local files: txt, md, html, jsonl(.gz/.zst), parquet, warc(.gz), epub; folders are read recursively."""
+    """Local files: txt, md, html, jsonl(.gz/.zst), parquet, warc(.gz), epub; folders and tar archives are read recursively."""
 
     kind: Literal["files"] = "files"
     """Which source this is."""

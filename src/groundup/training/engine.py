@@ -120,6 +120,7 @@ class Whole:
         self.world = World.present()
         self.model, self._objective, self._precision, self._folder = model, objective, precision, folder
         self.optimizer = optimizers(model, settings)
+        self.optimizer.begin()
         named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.names, self.parameters = [name for name, _ in named], [parameter for _, parameter in named]
 

@@ -44,6 +44,17 @@ class Optimizers:
         self.parts = parts
         self._peaks = [[float(group["lr"]) for group in part.param_groups] for part in parts]
 
+    def begin(self) -> None:
+        """Make the state that Adam and Muon would make in their first step. What lasts is better there before what comes and goes: made
+        between a step's gradients it lies among holes that the next step's activations do not fit into (docs/measurements.md)."""
+        for part in self.parts:
+            if isinstance(part, Muon):
+                part.begin()
+            elif isinstance(part, torch.optim.Adam):  # AdamW is one
+                for parameter in (parameter for group in part.param_groups for parameter in group["params"]):
+                    zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                    part.state[parameter].update(step=torch.zeros((), dtype=torch.float32, device=parameter.device), **zeros)
+
     def step(self, share: float) -> None:
         """One update at `share` of every group's peak learning rate."""
         for part, peaks in zip(self.parts, self._peaks, strict=True):
@@ -52,7 +63,7 @@ class Optimizers:
             part.step()
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """A parameter's state by name; empty before its first update."""
+        """A parameter's state by name; empty before `begin` or its first update."""
         for part in self.parts:
             if parameter in part.state:
                 return {name: torch.as_tensor(value) for name, value in part.state[parameter].items() if value is not None}
@@ -248,6 +259,12 @@ class Muon(torch.optim.Optimizer):
         super().__init__([weight for weight, _ in matrices], defaults)
         self._sizes, self._parts = dict(matrices), parts or {}
 
+    def begin(self) -> None:
+        """Momentum of every matrix, 0."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient."""
@@ -256,7 +273,7 @@ class Muon(torch.optim.Optimizer):
             if not weights:
                 continue
             gradients = [weight.grad for weight in weights]
-            moments = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
+            moments = [self.state[weight]["momentum"] if self.state[weight] else self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
             torch._foreach_lerp_(moments, gradients, 1 - group["momentum"])
             ahead = torch._foreach_lerp(gradients, moments, group["momentum"])
             shapes: dict[tuple[int, ...], list[tuple[Tensor, Tensor, Part | None]]] = {}

@@ -222,3 +222,8 @@ def recompute(layer: nn.Module, how: str) -> None:
 
         extra["context_fn"] = partial(create_selective_checkpoint_contexts, policy)
     layer.forward = lambda *given, **named: checkpoint(plain, *given, use_reentrant=False, **extra, **named)
+
+
+def recomputes(model: nn.Module) -> bool:
+    """Whether any layer is computed again."""
+    return any("forward" in vars(layer) for layer in layers_in(model))

@@ -36,6 +36,7 @@ from groundup.training.optimizers import OptimizerSettings
 from groundup.training.precision import Precision, compiled
 from groundup.training.progress import Log, Watch
 from groundup.training.schedules import Schedule
+from groundup.training.stage import recomputes
 
 CHEAP_SECONDS = 0.1  # to write a checkpoint
 SAVE_SECONDS_PER_BYTE = 5e-9  # of parameters, before one was written: 1.25 s for 270 MB on a laptop's disk, digests included
@@ -156,7 +157,7 @@ class _Run:
     """The running average of the parameters, where settings.ema is on."""
 
     def __post_init__(self) -> None:
-        keep_freed_memory()
+        keep_freed_memory(sparing=isinstance(self.engine, Whole) and recomputes(self.engine.model))
         settings = self.settings
         self.world, self.parameters = self.engine.world, self.engine.parameters
         self.peak_flops = None if self.peak_flops is None else self.peak_flops * self.world.size

@@ -13,7 +13,7 @@ The design is after Readability (sums up the tree, link density) and jusText (sh
 
 from __future__ import annotations
 
-from groundup.corpus.page.cues import ASIDE, BODY, HIDDEN, META, REMARK, WEAK
+from groundup.corpus.page.cues import ASIDE, BODY, HIDDEN, REMARK, WEAK
 from groundup.corpus.page.parse import Line, Page
 
 SENTENCE = 25  # characters; a line that ends like a sentence is prose from here on,
@@ -51,7 +51,7 @@ def main_lines(page: Page) -> list[Line]:
         chars[node] += length
         if links := line.linked:
             linked[node] += links
-        good = length >= PROSE and links * 2 < length or length >= SENTENCE and links * 4 < length and line.text.endswith(SENTENCE_ENDS)
+        good = (length >= PROSE and links * 2 < length) or (length >= SENTENCE and links * 4 < length and line.text.endswith(SENTENCE_ENDS))
         prosaic.append(good)
         if good:
             prose[node] += length
@@ -85,14 +85,14 @@ def main_lines(page: Page) -> list[Line]:
         name = names[node]
         if name == "h1" or names[parents[node]] == "h1":
             after_title = True
-        if not inside[node] or line.linked >= ALL_LINKS * length and name not in HEADINGS and length < LONG:
+        if not inside[node] or (line.linked >= ALL_LINKS * length and name not in HEADINGS and length < LONG):
             states.append(BAD)
         elif not top <= node < end:  # around the content: a lead, what an article says before and after
             if not good:
                 states.append(SHORT if name in HEADINGS else BAD)
             else:
-                states.append(GOOD if region or after_title and node < top else BAD)
-        elif good or (group := unit[node]) and chars[group] >= UNIT and linked[group] < LIST_LINKS * chars[group]:
+                states.append(GOOD if region or (after_title and node < top) else BAD)
+        elif good or ((group := unit[node]) and chars[group] >= UNIT and linked[group] < LIST_LINKS * chars[group]):
             states.append(GOOD)
         else:
             states.append(SHORT)

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 HIDDEN, ASIDE, REMARK, BODY, META, WEAK = 1, 2, 4, 8, 16, 32
-"""Not shown; beside the content; readers' comments; the content itself; about the content (who, when, filed under what)."""
+"""Not shown; beside the content; readers' comments; the content itself; about the content (who, when, filed under what); a part
+that may be either (a teaser may be the article's lead or a link to another one)."""
 
 UNSEEN_ELEMENTS = frozenset(["select", "datalist", "object", "video", "audio", "canvas", "button", "annotation", "annotation-xml", "rp", "dialog"])
 ELEMENTS = dict.fromkeys(UNSEEN_ELEMENTS, HIDDEN) | dict.fromkeys(["nav", "aside", "footer", "menu"], ASIDE) | dict.fromkeys(["article", "main"], BODY)
@@ -24,6 +25,7 @@ UNSHOWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECAS
 UNSHOWN_CLASSES = frozenset("sr-only screen-reader-text visually-hidden visuallyhidden d-none noprint mw-editsection".split())
 NEGATIONS = frozenset(["has", "no", "with", "without", "is", "js", "not"])
 MEMO_ENTRIES, MEMO_LENGTH = 50_000, 300
+TOKENS = 40  # of an element's classes and id, as many are looked at
 
 WORDS = {
     ASIDE: """nav navi navigation menu menus ad ads advert adv anzeige werbung foot footer share shares sharing sharer social socials
@@ -70,7 +72,7 @@ def cues(name: str, attributes: str) -> int:
                 flags |= HIDDEN if value != "until-found" else 0
             else:
                 flags |= VALUES.get((key, value), 0)
-    for token in label.split():
+    for token in label.split(None, TOKENS)[:TOKENS]:
         flags |= _tokens.get(token) or _token(token)
     return flags & ~KNOWN
 

@@ -29,6 +29,7 @@ RAW = re.compile(_RAW + ")", re.DOTALL)
 RAW_AND_MENUS = re.compile(_RAW + r"|(nav|footer)\b[^<]*(?:<(?!p[\s>]|h1\b|/?(?:nav|footer)\b)[^<]*)*</\2>)", re.DOTALL)
 """And menus that hold no paragraph: a quarter of a page's tags. One attempt ends where the next may begin: linear."""
 TAG = re.compile(r"""<(/[a-z0-9]+(?=>)|[a-zA-Z/!?](?:[^>=]*="[^"]*")*[^>=]*(?:=\s*(?:"[^"]*"|'[^']*')?[^>=]*)*)(?:>|\Z)""")
+LONG_NUMBER = re.compile(r"&#0*[0-9]{8,}")  # no character; Python refuses to read one of 4,300 digits
 BLANKS = re.compile(r"[ \t\n\r\f]+")
 NAME = re.compile(r"/?[^\s/]*")
 
@@ -40,6 +41,7 @@ APART = frozenset(
 BLOCKS = APART | UNSEEN_ELEMENTS | set(
     "div li dt dd td th tr thead tbody tfoot caption center address figcaption summary legend hgroup search optgroup option".split()
 )  # fmt: skip
+TITLES = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "summary"])
 VERBATIM = frozenset(["pre", "listing", "plaintext"])
 SPANS = frozenset("span small i em b strong sup label time font".split())
 CODES = frozenset(["code", "kbd", "samp", "tt"])
@@ -55,8 +57,12 @@ ENDS = {
 FURTHEST = 64
 """Open elements that an end tag may end at once; the standard knows no bound, and then a page can take quadratic time."""
 
+WITH_CUES = (BLOCKS | SPANS) - {"li", "dt", "dd", "option", "optgroup"} - TABLE_PARTS - TITLES | {"table"}
+"""Elements whose attributes are read; those of items and cells say little and are many."""
+
 INLINE, LINK, LINK_END, CODE, SHROUD, BREAK, RULE, BLOCK, BLOCK_END = range(9)
 Entry = tuple[int, str, int, int]  # what to do, the element's name, its flags, the least gap around it
+LINKED: Entry = (LINK, "a", 0, 0)
 _memo: dict[str, Entry] = {}
 
 
@@ -80,10 +86,6 @@ class Page:
 
     def __init__(self, names: list[str], parents: list[int], flags: list[int], lines: list[Line]) -> None:
         self.names, self.parents, self.flags, self.lines = names, parents, flags, lines
-
-
-WITH_CUES = (BLOCKS | SPANS) - {"li", "dt", "dd", "option", "optgroup"} - TABLE_PARTS - {f"h{level}" for level in range(1, 7)} | {"table"}
-LINKED: Entry = (LINK, "a", 0, 0)
 
 
 def _read(tag: str) -> Entry:
@@ -181,6 +183,8 @@ def parse(html: str, *, menus: bool = True) -> Page:
                     if shroud and shroud_node >= ended:
                         shroud = ""
                 if kind == BLOCK:
+                    if name == "button" and names[node] in TITLES:  # that folds what stands below it
+                        flag &= ~HIDDEN
                     inner, flag = near[node], flag | flags[node] & HIDDEN
                     parents.append(node)
                     node = len(names)
@@ -218,7 +222,7 @@ def _line(parts: list[str], verbatim: int) -> str:
     """Text as it is shown: entities read, runs of blanks one space, no-break spaces kept as spaces (they make margins)."""
     line = "".join(parts)
     if "&" in line:
-        line = unescape(line)
+        line = unescape(LONG_NUMBER.sub("&#0", line))
     if verbatim:
         return line.replace("\xa0", " ") if line.strip() else ""
     if "\xa0" not in line:

@@ -47,6 +47,9 @@ class Place(NamedTuple):
     row: int = 0
     cell: int = 0
     quote: int = 0
+    """How deep in quotes."""
+    quoted: int = 0
+    """The outermost quote: a node."""
 
 
 class Writer:
@@ -94,14 +97,14 @@ class Writer:
         if name == "table":
             return above._replace(row=0, cell=0)
         if name == "blockquote":
-            return above._replace(quote=min(DEEPEST, above.quote + 1))
+            return above._replace(quote=min(DEEPEST, above.quote + 1), quoted=above.quoted or node)
         return above
 
     def write(self, lines: Sequence[Line]) -> str:
         """The text, without blank ends."""
         pieces: list[str] = []
         begun: set[int] = set()  # items and lists that have a line, tables that have a row
-        names, parents = self.page.names, self.page.parents
+        parents = self.page.parents
         places = [self.place(line.node) for line in lines]
         last = Place()
         at, count = 0, len(lines)
@@ -140,11 +143,9 @@ class Writer:
                 text = " " * place.indent + text.replace("\n", "\n" + " " * place.indent)
             if self.markdown and place.quote:
                 text = "\n".join(["> " * place.quote + part for part in text.split("\n")])
-                between = "\n" if gap < 2 else "\n" + "> " * min(place.quote, last.quote) + "\n"
-            else:
-                between = "\n" if gap < 2 else "\n\n"
             if pieces:
-                pieces.append(between)
+                within = min(place.quote, last.quote) if self.markdown and place.quoted == last.quoted else 0
+                pieces.append("\n" if gap < 2 else "\n" + "> " * within + "\n")
             pieces.append(text)
             last = place
         return "".join(pieces)
@@ -157,9 +158,10 @@ class Writer:
         return text.replace(CODE_MARK, "")
 
     def _code(self, lines: Sequence[Line]) -> str:
-        text = lines[0].text.lstrip("\n") if lines[0].text.startswith("\n") else lines[0].text
+        parts = [lines[0].text.strip("\n")]
         for line in lines[1:]:
-            text = text.rstrip("\n") + "\n" * max(1, line.gap) + line.text.strip("\n")
+            parts += ["\n" * max(1, line.gap), line.text.strip("\n")]
+        text = "".join(parts)
         text = "\n".join([part.rstrip() for part in text.rstrip().split("\n")])
         if not self.markdown:
             return text

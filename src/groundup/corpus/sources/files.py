@@ -1,4 +1,4 @@
-"""Local files as raw documents: text, HTML, JSON lines, Parquet, WARC, EPUB, and gzip or zstd around any of them.
+"""Local files as raw documents: text, HTML, JSON lines, Parquet, WARC, EPUB, tar archives of them, and gzip or zstd around.
 
 The name says what a file should be, its content whether it is: a picture renamed to `.txt` is skipped. Text is read
 as a stream, so a file may be larger than memory. Nothing here raises for a bad file: what cannot be read is skipped
@@ -11,12 +11,15 @@ import codecs
 import json
 import posixpath
 import re
+import shutil
+import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -34,6 +37,7 @@ WHOLE = 64 << 20  # bytes: the longest HTML page, EPUB or JSON line, which are p
 SUFFIXES = {
     ".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".htm": "html", ".html": "html", ".xhtml": "html",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".warc": "warc", ".wet": "warc", ".epub": "epub",
+    ".tar": "tar", ".tgz": "tar",
 }  # fmt: skip
 MAGIC = {
     b"\x1f\x8b": "gzip data", b"\x28\xb5\x2f\xfd": "zstd data", b"PK\x03\x04": "zip data", b"PAR1": "Parquet data",
@@ -83,7 +87,7 @@ def read_file(file: LocalFile, report: Report) -> Iterator[Document]:
         _give_up(file, report, str(error), read)
     except PermissionError:
         _give_up(file, report, "permission denied", read)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, ElementTree.ParseError, pa.ArrowException,
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, ElementTree.ParseError, pa.ArrowException,
             NotImplementedError, RuntimeError) as error:  # fmt: skip
         _give_up(file, report, f"damaged: {' '.join(str(error).split())[:200] or type(error).__name__}", read)
 
@@ -100,12 +104,18 @@ def _documents(file: LocalFile, report: Report) -> Iterator[Document]:
         raise Unreadable("not there any more" if not file.path.exists() else "not a regular file")
     if file.path.stat().st_size == 0:
         raise Unreadable("empty")
-    name = file.path.name.lower()
-    packing = next((suffix for suffix in (".gz", ".zst") if name.endswith(suffix)), "")
-    kind = SUFFIXES.get(posixpath.splitext(name.removesuffix(packing))[1])
-    if kind is None or (packing and kind in ("parquet", "epub")):
+    kind, packing = _kind(file.path.name)
+    if kind is None:
         raise Unreadable("not a kind of file that is read here")
     yield from READERS[kind](file, packing, report)
+
+
+def _kind(name: str) -> tuple[str | None, str]:
+    """What a file should be by its name, and how it is packed; None for what is not read."""
+    name = name.lower()
+    packing = ".gz" if name.endswith(".tgz") else next((suffix for suffix in (".gz", ".zst") if name.endswith(suffix)), "")
+    kind = SUFFIXES.get(posixpath.splitext(name.removesuffix(packing))[1])
+    return (None if packing and kind in ("parquet", "epub") else kind), packing
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------
@@ -418,6 +428,38 @@ def _epub(file: LocalFile, packing: str, report: Report) -> Iterator[Document]:
     yield Document(file.source, file.relative, text, file.relative, language=language, format="book")
 
 
+def _tar(file: LocalFile, packing: str, report: Report) -> Iterator[Document]:
+    """The files in a tar archive that are of a kind read here, each as if it stood in a folder of the archive's name."""
+    others = 0
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=_Stream(_chunks(file, packing, report)), mode="r|") as archive:  # type: ignore[call-overload]
+        for member in archive:
+            name = posixpath.basename(member.name)
+            content = archive.extractfile(member) if member.isfile() and _kind(name)[0] not in (None, "tar") else None
+            if content is None:
+                others += member.isfile()
+                continue
+            path = Path(folder) / f"member{''.join(PurePosixPath(name).suffixes[-2:])}"
+            with path.open("wb") as unpacked:
+                shutil.copyfileobj(content, unpacked, CHUNK)
+            yield from read_file(replace(file, path=path, relative=f"{file.relative}/{member.name}"), report)
+    if others:
+        report.notes.append((file.relative, f"{others:,} files in it are not of a kind that is read here"))
+
+
+class _Stream:
+    """Chunks of bytes as something to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._held = chunks, b""
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end."""
+        while len(self._held) < size and (chunk := next(self._chunks, b"")):
+            self._held += chunk
+        found, self._held = self._held[:size], self._held[size:]
+        return found
+
+
 READERS: dict[str, Callable[[LocalFile, str, Report], Iterator[Document]]] = {
-    "text": _plain_text, "html": _html, "jsonl": _json_lines, "parquet": _parquet, "warc": _warc, "epub": _epub,
+    "text": _plain_text, "html": _html, "jsonl": _json_lines, "parquet": _parquet, "warc": _warc, "epub": _epub, "tar": _tar,
 }  # fmt: skip

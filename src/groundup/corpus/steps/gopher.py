@@ -62,31 +62,25 @@ class Repetition:
         for n, limit in self.top:
             grams = joined(grams, codes[n - 1 :])
             if not len(grams):
-                break
+                return None, None
             sizes = ends[n:] - ends[:-n] + (n - 1)  # with the blanks between
             if most * int(sizes.max()) <= limit * size:
                 continue  # no n-gram is more frequent than its beginning
             most, place = top(grams)
             if (share := most * int(sizes[place]) / size) > limit:
                 return f"most frequent {n}-gram", share
-        places = np.arange(max(0, len(codes) - 4))
-        grams = codes[places]
-        for more in range(1, 5):
-            grams = joined(grams, codes[places + more])
+        places = np.arange(len(codes))
         for n, limit in self.duplicate:
-            if n > 5:
-                kept = places + n <= len(codes)
-                places, grams = places[kept], grams[kept]
-                grams = joined(grams, codes[places + n - 1])
+            grams = joined(grams, codes[places + (n - 1)] if n > 5 else codes[n - 1 :])
             twice = repeated(grams)
-            places, grams = places[twice], grams[twice]
-            if not len(places):
+            if not len(twice):
                 break
+            places, grams = places[twice], grams[twice]
             sizes = ends[places + n] - ends[places]
-            if int(sizes.sum()) <= limit * size:
-                continue
-            if (share := copied(places.tolist(), grams.tolist(), sizes.tolist(), n) / size) > limit:
+            if int(sizes.sum()) > limit * size and (share := copied(places.tolist(), grams.tolist(), sizes.tolist(), n) / size) > limit:
                 return f"duplicate {n}-grams", share
+            inside = places + n < len(codes)  # those that can be a word longer
+            places, grams = places[inside], grams[inside]
         return None, None
 
 
@@ -163,20 +157,23 @@ def joined(grams: Codes, following: Codes) -> Codes:
 def top(grams: Codes) -> tuple[int, int]:
     """How often the most frequent n-gram occurs, and where first; of equally frequent ones the first."""
     ordered = np.sort(grams)
-    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    times = np.diff(np.append(begins, len(ordered)))
+    ends = np.flatnonzero(ordered[1:] != ordered[:-1])
+    if len(ends) == len(grams) - 1:
+        return 1, 0
+    times = np.diff(ends, prepend=-1, append=len(ordered) - 1)
     most = int(times.max())
-    return most, 0 if most == 1 else int(np.isin(grams, ordered[begins[times == most]]).argmax())
+    frequent = ordered[np.append(ends, len(ordered) - 1)[times == most]]
+    return most, int(np.flatnonzero(grams == frequent[0])[0] if len(frequent) == 1 else np.isin(grams, frequent).argmax())
 
 
-def repeated(grams: Codes) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which n-grams occur more than once."""
-    order = np.argsort(grams)
-    ordered = grams[order]
-    same = np.concatenate([[False], ordered[1:] == ordered[:-1], [False]])
-    found = np.zeros(len(grams), dtype=bool)
-    found[order] = same[1:] | same[:-1]
-    return found
+def repeated(grams: Codes) -> Integers:
+    """The places of n-grams that occur more than once."""
+    ordered = np.sort(grams)
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(several):
+        return np.zeros(0, np.int64)
+    near = np.searchsorted(several, grams)
+    return np.flatnonzero(several[np.minimum(near, len(several) - 1)] == grams)
 
 
 def copied(places: list[int], grams: list[int], sizes: list[int], n: int) -> int:

@@ -8,7 +8,7 @@ Beside the words stands one more reading: that the writer meant a word that we h
 letter trigrams. A name or a technical term looks like a word of its own and is far from common words, and so it stays.
 
 Two files ship with this one, both made by `benchmarks/train_spelling.py`: `english_words.xz` (SCOWL's word lists, copyright 2000-2011
-Kevin Atkinson, and the counts of SymSpell's frequency dictionary, MIT) and `english_edits.xz` (what pieces are written for what).
+Kevin Atkinson, and the counts of SymSpell's frequency dictionary, MIT; see `english_words.licence.txt`) and `english_edits.xz` (what pieces are written for what).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def learn(texts: Iterable[str], settings: Settings, out: Path) -> dict[str, Any]
     threshold = settings.max_bits_per_byte or float(np.quantile(bits, settings.keep))
     quantiles = {str(share): round(float(np.quantile(bits, share)), 4) for share in (0.01, 0.1, 0.5, 0.9, 0.99)}
     figures = {"pieces": len(pieces), "bytes": sum(map(len, pieces)), "held_out": len(held_out), "bits_per_byte": quantiles, "threshold": threshold}
-    metadata = {"format": FORMAT, "sample_bytes": str(settings.sample_bytes), "figures": json.dumps(figures)}
+    metadata = {FORMAT: json.dumps({"sample_bytes": settings.sample_bytes, **figures})}  # one entry: several are written in any order
     write_atomic(out, save({name: np.ascontiguousarray(table) for name, table in model.tensors().items()}, metadata=metadata))
     return figures
 
@@ -95,10 +95,10 @@ def _loaded(path: Path) -> tuple[KneserNey, int, float]:
     """The model, the bytes to judge by, the threshold; once a process."""
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") == FORMAT:
+            if FORMAT in (metadata := file.metadata() or {}):
+                figures = json.loads(metadata[FORMAT])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return KneserNey.of(tensors, 256), int(metadata["sample_bytes"]), float(json.loads(metadata["figures"])["threshold"])
+                return KneserNey.of(tensors, 256), int(figures["sample_bytes"]), float(figures["threshold"])
     except (OSError, SafetensorError) as error:
         raise GroundupError(f"cannot read {path}: {error}", where="clean.perplexity", do="Remove it: it is learned again.") from None
     raise GroundupError(f"{path} is no perplexity model", where="clean.perplexity", do="Remove it: it is learned again.")

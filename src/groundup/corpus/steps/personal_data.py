@@ -125,7 +125,7 @@ class PersonalDataStep:
         """Cards, IBANs, telephone and social security numbers: from where digits stand close together."""
         codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
         digits = np.flatnonzero((codes - 48) < 10)
-        if len(digits) < LEAST_DIGITS:
+        if len(digits) < 2:
             return
         ends = np.flatnonzero(np.diff(digits, append=digits[-1] + WIDEST_GAP + 1) > WIDEST_GAP)
         sizes = np.diff(ends, prepend=-1)

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
 from groundup.corpus.steps import Seen, Verdict, judge, noisy_channel
+from groundup.errors import RequestError
 from groundup.recipe.cleaning.spelling import Spelling
 
 WORD = re.compile(r"""["“”'‘(\[]*([a-z]+)[.,;:!?)\]"“”'’…]*""")
 QUOTED = re.compile(r"""[(\[]*["“'‘].*["”'’][.,;:!?)\]]*""")  # one word in quotation marks is shown, not used
 MOST_REMEMBERED = 1_000_000  # tokens and words a process remembers; then it begins anew
+MANY_SUSPECTS, MOST_SUSPECTS = 20, 2000  # unknown tokens of a text that is judged: 20 and a tenth of the distinct ones, 2,000 at most
 SHORT = 8  # words; a shorter line is judged by the whole document
 # Function words of English that are not at the same time common words of German, French, Spanish, Italian, Dutch or Portuguese.
 FUNCTION_WORDS = frozenset(
@@ -42,7 +44,7 @@ PREFIXES = frozenset(
 )
 MISSPELT_PREFIXES = frozenset(["co", "de", "dis", "fore", "hyper", "in", "infra", "intra", "up"])  # independant, descided
 IN_GOOD_USE = 5_000_000  # count in books (SymSpell's dictionary): the 9,000 commonest words
-SUFFIXES = frozenset("""s es ed er ers ly like less ness nesses ings able ability wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
+SUFFIXES = frozenset("""s like less ness nesses ings wise ward wards ship ships ism isms ist ists ize ized izes izing ization eth est edst
     dom hood esque ish fold man men s""".split())
 OWN_RATIO = 3  # an unknown word is not the corpus's own if more than this many documents have its correction for each that has it
 
@@ -52,7 +54,12 @@ class SpellingStep:
 
     def __init__(self, settings: Spelling, known_words: frozenset[str] = frozenset()) -> None:
         self.settings = settings
-        listed = Path(settings.words).read_text(encoding="utf-8").lower().split() if settings.words else []
+        listed: list[str] = []
+        if settings.words:
+            try:
+                listed = Path(settings.words).read_text(encoding="utf-8").lower().split()
+            except (OSError, UnicodeDecodeError) as error:
+                raise RequestError(f"the word list cannot be read: {error}", where="clean.spelling.words", do="Name a text file of words.") from None
         self.known_words = known_words | frozenset(listed)
         self._harmless: set[str] = set()  # tokens of which nothing is to be said
         self._corrections: dict[str, str | None] = {}  # unknown word -> what it is meant to be, if that is sure
@@ -72,28 +79,28 @@ class SpellingStep:
     def correct(self, text: str, *, sure_of_language: bool = False) -> tuple[str, Counter[str]]:
         """The text corrected, and what was changed, as "teh -> the". A text of few words is only changed if surely English."""
         counts: Counter[str] = Counter()
-        suspects = self._suspects(text)
-        if not suspects:
-            return text, counts
         tokens = text.split()
-        often = Counter(word for token in tokens if (word := suspects.get(token)))
-        wrong = {token for token, word in suspects.items() if often[word] < self.settings.repeated and self.correction(word)}
-        if not wrong:
+        distinct = set(tokens)
+        suspects = self._suspects(distinct)
+        # Judging a word takes a thousand times as long as knowing it: a text with this many unknown words is not given the time.
+        if not suspects or len(suspects) > min(MANY_SUSPECTS + len(distinct) // 10, MOST_SUSPECTS):
             return text, counts
+        often = Counter(word for token in tokens if (word := suspects.get(token)))
+        rare = {token for token, word in suspects.items() if often[word] < self.settings.repeated}
         english: bool | None = None
         lines = text.split("\n")
         for number, line in enumerate(lines):
             parts = line.split()
-            if wrong.isdisjoint(parts):
+            if rare.isdisjoint(parts):
                 continue
             if len(parts) >= SHORT:
-                prose = self._prose(parts)
+                prose = self._prose(parts, suspects)
             else:
                 if english is None:
-                    english = self._prose(tokens) if len(tokens) >= SHORT else sure_of_language
+                    english = self._prose(tokens, suspects) if len(tokens) >= SHORT else sure_of_language
                 prose = english
             if prose:
-                lines[number] = self._correct_line(line, wrong, suspects, counts)
+                lines[number] = self._correct_line(line, rare, suspects, counts)
         return "\n".join(lines), counts
 
     def correction(self, word: str) -> str | None:
@@ -114,12 +121,12 @@ class SpellingStep:
         lettered = right == word[1:] and word[0] != word[1]  # ebook, jsmith
         return None if right in english.names or sounded or lettered or derived(word, right, english.count) else right
 
-    def _suspects(self, text: str) -> dict[str, str]:
+    def _suspects(self, tokens: set[str]) -> dict[str, str]:
         """Tokens of unknown words, and the words."""
         found: dict[str, str] = {}
         if len(self._harmless) >= MOST_REMEMBERED:
             self._harmless.clear()
-        for token in set(text.split()) - self._harmless:
+        for token in tokens - self._harmless:
             if word := self._unknown(token):
                 found[token] = word
             else:
@@ -134,27 +141,33 @@ class SpellingStep:
             return None  # goin', for the sound of it
         return None if shape[1] in noisy_channel.english().known or shape[1] in self.known_words else shape[1]
 
-    def _prose(self, tokens: list[str]) -> bool:
-        """Whether tokens are English sentences: function words enough, and few that are neither known nor typos."""
-        unknown = function = 0
-        for token in tokens:
-            function += token.lower() in FUNCTION_WORDS
-            if token not in self._harmless:
-                word = self._unknown(token)
-                unknown += word is not None and self.correction(word) is None
-            elif WORD.fullmatch(token) is None and not token.rstrip(".,;:!?%)").lstrip("($€£").replace("-", "").isalnum():
-                unknown += not token.replace("’", "").replace("'", "").strip(".,;:!?-–—…\"“”()[]").isalnum()  # code, or no word at all
-        return function >= self.settings.min_function_words * len(tokens) and unknown <= self.settings.max_unknown * len(tokens)
+    def _prose(self, tokens: list[str], suspects: Mapping[str, str]) -> bool:
+        """Whether tokens are English sentences: function words enough, and few that are neither known nor surely typos."""
+        if sum(token.lower() in FUNCTION_WORDS for token in tokens) < self.settings.min_function_words * len(tokens):
+            return False
+        allowed = self.settings.max_unknown * len(tokens)
+        unknown = [suspects[token] for token in tokens if token in suspects]
+        code = sum(not plain(token) for token in tokens)
+        if code + len(unknown) <= allowed:
+            return True
+        if code > allowed or 2 * len(unknown) > len(tokens):
+            return False
+        return code + sum(self.correction(word) is None for word in unknown) <= allowed
 
-    def _correct_line(self, line: str, wrong: set[str], suspects: dict[str, str], counts: Counter[str]) -> str:
+    def _correct_line(self, line: str, rare: set[str], suspects: Mapping[str, str], counts: Counter[str]) -> str:
         pieces = re.split(r"(\s+)", line)
         for place in range(0, len(pieces), 2):
             token = pieces[place]
-            if token in wrong:
-                word = suspects[token]
-                pieces[place] = token.replace(word, right := self._corrections[word] or word, 1)
+            if token in rare and (right := self.correction(word := suspects[token])):
+                pieces[place] = token.replace(word, right, 1)
                 counts[f"{word} -> {right}"] += 1
         return "".join(pieces)
+
+
+def plain(token: str) -> bool:
+    """Whether a token is a word, a number, or punctuation, and not a piece of code or an address."""
+    bare = token.strip(".,;:!?%()[]\"'“”‘’–—…-$€£")
+    return not bare or bare.replace("-", "").replace("'", "").replace("’", "").replace(",", "").replace(".", "").isalnum()
 
 
 def derived(word: str, right: str, counts: Callable[[str], float]) -> bool:
@@ -163,13 +176,14 @@ def derived(word: str, right: str, counts: Callable[[str], float]) -> bool:
     unintuitive is not intuitive, nor socioeconomics socioeconomic: a prefix or suffix was added to what `right` has too.
     Nor is undecodable undecidable or a textfile a textile, where both parts are words in good use.
     """
-    for end in range(2, len(word) - LEAST_STEM + 1):
+    for end in range(2, len(word)):
         head, tail = word[:end], word[end:]
-        if head in PREFIXES and counts(tail) and (right.endswith(tail) or (len(tail) > 5 and head not in MISSPELT_PREFIXES)):
+        stems = len(head) >= LEAST_STEM, len(tail) >= LEAST_STEM
+        if stems[1] and head in PREFIXES and counts(tail) and (right.endswith(tail) or (len(tail) > 5 and head not in MISSPELT_PREFIXES)):
             return True
-        if end >= LEAST_STEM and min(counts(head), counts(tail)) >= IN_GOOD_USE:
+        if all(stems) and min(counts(head), counts(tail)) >= IN_GOOD_USE:
             return True
-        if end >= LEAST_STEM and tail in SUFFIXES and right.startswith(head) and (counts(head) or counts(head + "e")):
+        if stems[0] and tail in SUFFIXES and right.startswith(head) and counts(head):
             return True
     return False
 
