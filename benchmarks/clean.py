@@ -175,6 +175,7 @@ def main() -> None:
                 if arguments.peers:
                     found = peer(arguments.peers, what="pipeline", warc=str(warcs), out=str(place / "datatrove"), workers=arguments.workers)
                     times["datatrove"].append(pages / found["seconds"])
+                    result |= {"datatrove_read": found["read"], "datatrove_kept": found["kept"]}
             result["documents_per_second"] = statistics.median(times["groundup"])
             if arguments.peers:
                 result["datatrove_documents_per_second"] = statistics.median(times["datatrove"])
