@@ -49,7 +49,9 @@ def test_what_the_c_library_takes_beside_is_more_among_gradients() -> None:
     def slack(micros: int, how: str = "none") -> float:
         asked: dict[str, Any] = {"precision": "fp32", "optimizer": "muon"}
         made = Layout(recompute=how)
-        return here.needs(CONFIG, made, 4, 64, micros, **asked) / memory(CONFIG, made, 4, 64, micros, **asked).total
+        found = memory(CONFIG, made, 4, 64, micros, **asked)
+        again = found.weights if how == "none" else 0  # the last checkpoint is read beside what is kept
+        return (here.needs(CONFIG, made, 4, 64, micros, **asked) - again) / found.total
 
     assert 1 < slack(1) < slack(2)
     assert slack(2, "full") == pytest.approx(1)  # large blocks are given back

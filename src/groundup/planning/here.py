@@ -23,7 +23,7 @@ from groundup.planning.devices import GIB
 from groundup.planning.memory import memory
 from groundup.planning.shapes import pieces
 from groundup.training.layout import Layout, layers_of
-from groundup.training.memory import keep_freed_memory
+from groundup.training.memory import give_back, keep_freed_memory
 from groundup.training.optimizers import OptimizerSettings, optimizers
 from groundup.training.precision import Precision, autocast, compiled
 from groundup.training.stage import layers_in, recompute
@@ -60,11 +60,12 @@ def needs(
         from groundup.planning.trace import counted as count
 
         counted = count(config, context, precision=precision, how=layout.recompute)
-    most = max(
-        memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted).total for rank in range(layout.pp)
-    )
+    held = [memory(config, layout, rows, context, micros, precision=precision, optimizer=optimizer, pp_rank=rank, counted=counted) for rank in range(layout.pp)]
+    most = max(held, key=lambda one: one.total)
     slack = 1.0 if layout.recompute != "none" else HOLES if micros > 1 or config.experts else FRAGMENTS
-    return slack * most + (COMPILER_GIB * GIB if compiles else 0)
+    # at the end the last checkpoint's weights are read, beside what is kept of the steps
+    again = most.weights if layout.recompute == "none" else 0.0
+    return slack * most.total + again + (COMPILER_GIB * GIB if compiles else 0)
 
 
 def memory_gib(extra: float) -> float:
@@ -162,6 +163,14 @@ def timed(
 ) -> tuple[Pace, float]:  # fmt: skip
     """Real training steps on random tokens: the median of a few after warming up, and the seconds that the first took longer than
     the others: compiling, where it compiles."""
+    found = _timed(config, rows, context, precision, settings, how, compiles, seconds)
+    give_back()
+    return found
+
+
+def _timed(
+    config: ModelConfig, rows: int, context: int, precision: Precision, settings: OptimizerSettings, how: str, compiles: bool, seconds: float
+) -> tuple[Pace, float]:
     keep_freed_memory(sparing=how != "none")
     model, objective = build(config, seed=0), measured_objective(config)
     for layer in layers_in(model):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGE = 2**31 - 1
@@ -32,3 +33,11 @@ def keep_freed_memory(*, sparing: bool = False) -> bool:
         return bool(libc.mallopt(M_MMAP_THRESHOLD, SPARED if sparing else KEPT) and libc.mallopt(M_TRIM_THRESHOLD, LARGE))
     except (OSError, AttributeError):
         return False
+
+
+def give_back() -> None:
+    """Give what is kept and free to the kernel: what was tried leaves holes of its own sizes behind, and the run's are others."""
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
