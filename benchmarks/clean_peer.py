@@ -71,7 +71,7 @@ def extract(settings: dict[str, Any]) -> dict[str, Any]:
     count = 0
     with Path(settings["out"]).open("w", encoding="utf-8") as stream:
         reader = WarcReader(settings["warc"], glob_pattern="*.warc.gz")
-        for document in Trafilatura(favour_precision=True).run(reader.run()):
+        for document in Trafilatura(favour_precision=True, timeout=30).run(reader.run()):  # its second is too short on a busy machine
             stream.write(json.dumps({"url": document.metadata.get("url", ""), "text": document.text}) + "\n")
             count += 1
     return {"documents": count}
