@@ -89,14 +89,13 @@ def peer(python: Path, **settings: Any) -> dict[str, Any]:
     return result
 
 
-def ours(warcs: Path, pages: int, workers: int, scratch: Path) -> dict[str, Any]:
-    """`groundup clean` on the same files with the same rules; seconds of the whole command."""
-    # --- the lead finishes this with the pipeline: sections, sources and `workers` as they then are -------------------------
+def ours(warcs: Path, pages: int, scratch: Path) -> dict[str, Any]:
+    """`groundup clean` on the same files with the same steps and no others; seconds of the whole command and of the stage."""
+    off = {step: {"on": False} for step in ("unicode", "language", "length")}
     recipe = {
-        "name": "clean-benchmark",
-        "sources": [{"kind": "files", "path": str(warcs)}],
-        "clean": {rule: {"on": True} for rule in RULES},
-    }
+        "name": "clean-benchmark", "sources": [{"kind": "files", "path": str(warcs)}],
+        "clean": {**off, **{rule: {"on": True} for rule in RULES}, "duplicates": {"documents": False}},
+    }  # fmt: skip
     (scratch / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
     command = [sys.executable, "-m", "groundup.cli", "clean", str(scratch / "recipe.yaml"), "--runs", str(scratch / "runs"), "--json"]
     began = time.perf_counter()
@@ -104,8 +103,11 @@ def ours(warcs: Path, pages: int, workers: int, scratch: Path) -> dict[str, Any]
     seconds = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"groundup clean failed:\n{done.stderr[-3000:]}")
-    return {"seconds": seconds, "documents": pages, "documents_per_second": pages / seconds, "report": json.loads(done.stdout)}
-    # ------------------------------------------------------------------------------------------------------------------------
+    manifest = json.loads((scratch / "runs/clean-benchmark/corpus/clean/manifest.json").read_text())
+    return {
+        "documents_per_second": pages / seconds, "stage_documents_per_second": pages / manifest["seconds"],
+        "seconds_by_step": manifest["counts"]["seconds_by_step"],
+    }  # fmt: skip
 
 
 def decisions(texts: Path, theirs: Path) -> dict[str, Any]:
@@ -167,16 +169,20 @@ def main() -> None:
         pages, size = write_warcs(arguments.data, warcs, arguments.workers)
         result |= {"pages": pages, "html_bytes": size}
         if not arguments.decisions_only:
-            times: dict[str, list[float]] = {"groundup": [], "datatrove": []}
+            times: dict[str, list[float]] = {"groundup": [], "stage": [], "datatrove": []}
             for number in range(arguments.rounds):
                 place = scratch / f"round-{number}"
                 place.mkdir()
-                times["groundup"].append(ours(warcs, pages, arguments.workers, place)["documents_per_second"])
+                found = ours(warcs, pages, place)
+                times["groundup"].append(found["documents_per_second"])
+                times["stage"].append(found["stage_documents_per_second"])
+                result["seconds_by_step"] = found["seconds_by_step"]
                 if arguments.peers:
                     found = peer(arguments.peers, what="pipeline", warc=str(warcs), out=str(place / "datatrove"), workers=arguments.workers)
                     times["datatrove"].append(pages / found["seconds"])
                     result |= {"datatrove_read": found["read"], "datatrove_kept": found["kept"]}
             result["documents_per_second"] = statistics.median(times["groundup"])
+            result["stage_documents_per_second"] = statistics.median(times["stage"])
             if arguments.peers:
                 result["datatrove_documents_per_second"] = statistics.median(times["datatrove"])
                 result["ratio_to_datatrove"] = result["documents_per_second"] / result["datatrove_documents_per_second"]
@@ -195,7 +201,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     for key, value in result.items():
-        if key != "decisions":
+        if key not in ("decisions", "seconds_by_step"):
             print(f"{key:34} {value:,.4g}" if isinstance(value, float) else f"{key:34} {value:,}")
     for texts, found in result.get("decisions", {}).items():
         shares = "  ".join(f"{rule} {share:.4f}" for rule, share in found["same"].items())

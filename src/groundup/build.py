@@ -240,25 +240,3 @@ def samples(base: Engine, tuned: Engine | None, prompts: list[str], seed: int) -
         {"prompt": prompt, "base": one[0].text, "tuned": other[0].text if other else None}
         for prompt, one, other in zip(prompts, before, after, strict=True)
     ]
-
-
-def summary(run: Run, found: dict[str, Any]) -> str:
-    """A finished build in a few lines for a person."""
-    lines = []
-    if found.get("bits_per_byte") is not None:
-        lines.append(f"held-out text: {found['bits_per_byte']:.3f} bits per byte")
-        names = {
-            "ngram5_kneser_ney_bits_per_byte": "5-gram, Kneser-Ney", "xz9_bits_per_byte": "xz -9",
-            "xz9_primed_bits_per_byte": "xz -9 after the training text",
-        }  # fmt: skip
-        for key, name in names.items():
-            if (value := (found.get("baselines") or {}).get(key)) is not None:
-                lines.append(f"  {name}: {value:.3f}")
-    if found.get("quiz"):
-        one = found["quiz"]
-        lines.append(f"quiz: {100 * one['score']:.0f} % +- {100 * one['standard_error']:.0f} of {one['questions']} (chance 25 %)")
-    lines.append(f"report: {run.path / 'report.html'}")
-    if found.get("bits_per_byte") is not None:
-        how = "groundup chat" if run.recipe.dialogue else "groundup generate"
-        lines.append(f"go on with: {how} {run.path}" + ("" if run.recipe.dialogue else ' "Once upon a time"'))
-    return "\n".join(lines)

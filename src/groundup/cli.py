@@ -74,7 +74,17 @@ def find_run(what: str, runs: Path) -> Run:
 def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path, name: str | None, as_json: bool) -> None:
     """Build a recipe up to a stage and print the figures."""
     chosen = read_recipe(recipe, overrides, name)
-    from groundup.build import build, summary
+    from groundup.report.figures import summary
+
+    if stage in ("collect", "clean") and os.environ.get("WORLD_SIZE", "1") == "1":
+        run = Run.open(runs / chosen.name, chosen)
+        try:
+            figures = logged(run, lambda: _corpus(run, stage))
+        finally:
+            run.close()
+        print(json.dumps(figures, ensure_ascii=False) if as_json else summary(run, figures))
+        return
+    from groundup.build import build
     from groundup.training import processes
     from groundup.training.layout import check_processes
 
@@ -90,6 +100,20 @@ def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path
         run.close()
         processes.leave()
     print(json.dumps(figures, ensure_ascii=False) if as_json else summary(run, figures))
+
+
+def _corpus(run: Run, stage: str) -> dict[str, Any]:
+    """The stages before any model, as `build` does them, but without torch: to import it takes longer than to clean a thousand pages."""
+    from groundup.corpus.collect import collect
+    from groundup.corpus.pipeline import clean
+    from groundup.report.figures import figures
+    from groundup.report.page import write
+
+    collected = collect(run)
+    if stage == "clean":
+        clean(run, collected)
+    write(run)
+    return figures(run)
 
 
 def follow(run: Run, stage: str) -> None:

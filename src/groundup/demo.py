@@ -30,7 +30,8 @@ def demo(minutes: float, runs: Path, overrides: list[str], *, as_json: bool, log
         raise GroundupError("the shipped recipe `demo` is missing", do="Install groundup again.")
     shares = [f"training.minutes={minutes * (1 - TUNING_SHARE):g}", f"dialogue.minutes={minutes * TUNING_SHARE:g}"]
     recipe = recipes.load(path, [*shares, *overrides])
-    from groundup.build import build, summary
+    from groundup.build import build
+    from groundup.report.figures import summary
 
     say(f"The demo builds a model of Python's own reference in {runs / recipe.name}: {minutes:g} minutes of training and a few around it.")
     run = Run.open(runs / recipe.name, recipe)

@@ -12,6 +12,7 @@ A changed step runs again on what the step before it left, and so do those after
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +134,7 @@ class Cleaning:
             if states and states[-1]["ended"]:
                 return states
             reader = Reader(units(self.recipe, self.collected), states[-1] if states else None)
+            self._guarded(0, reading=True).warm(os.cpu_count() or 1)
             with ThreadPoolExecutor(1) as ahead:  # the next shard is read while this one is worked on
                 coming = ahead.submit(reader.shard)
                 while not states or not states[-1]["ended"]:
@@ -145,10 +147,13 @@ class Cleaning:
 
     def _run_steps(self, number: int, documents: pa.Table, first: int, state: dict[str, Any] | None) -> int:
         """One shard through the steps from `first` on."""
-        chain = Chain(self.store.steps[first:], self.store.extraction if state is not None else None)
-        guarded = Guarded(chain, self.recipe.clean.seconds_per_document)
-        batches = engine.map_table(documents, guarded, chain.schema)
-        return self.store.write(number, first, chain.schema, batches, self._seconds, state)
+        guarded = self._guarded(first, reading=state is not None)
+        schema = guarded.chain.schema
+        return self.store.write(number, first, schema, engine.map_table(documents, guarded, schema), self._seconds, state)
+
+    def _guarded(self, first: int, *, reading: bool) -> Guarded:
+        chain = Chain(self.store.steps[first:], self.store.extraction if reading else None)
+        return Guarded(chain, self.recipe.clean.seconds_per_document)
 
     def _stepped(self, number: int) -> dict[str, Any]:
         """What is left of a shard after the steps, written as a file; its tallies and notes."""

@@ -62,6 +62,14 @@ class Guarded:
         self._packed = pickle.dumps(self.chain)
         self._key = hashlib.blake2b(self._packed, digest_size=16).digest()
 
+    def warm(self, count: int) -> None:
+        """Start so many workers and have them load the chain, while the first batches are read."""
+        workers = [POOL.take() for _ in range(count)]
+        for worker in workers:
+            with suppress(BrokenPipeError):  # it ended at once: its first batch will say so
+                worker.know(self._key, self._packed)
+            POOL.give_back(worker)
+
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         quarantined: dict[int, tuple[int, str]] = {}
         died: tuple[int, int] | None = None
@@ -119,9 +127,7 @@ class Worker:
         """One batch through a chain. Raises _Stuck, _Died, StepError."""
         self._place[:] = PLACE.pack(0, -1, -1)
         try:
-            if key not in self._chains:
-                _send(self._to, b"C", packed)
-                self._chains.add(key)
+            self.know(key, packed)
             head = pickle.dumps((key, quarantined))
             _send(self._to, b"B", LENGTH.pack(b"H", len(head)) + head + _packed(batch))
             kind, answer = self._answer(seconds)
@@ -133,6 +139,12 @@ class Worker:
             raise StepError(what, where=where, do=do)
         with pa.ipc.open_stream(answer) as stream:
             return stream.read_next_batch()
+
+    def know(self, key: bytes, packed: bytes) -> None:
+        """Give it a chain that it does not have yet."""
+        if key not in self._chains:
+            _send(self._to, b"C", packed)
+            self._chains.add(key)
 
     def _answer(self, seconds: float) -> tuple[bytes, bytes]:
         before, began, used = None, time.monotonic(), 0.0
@@ -189,13 +201,6 @@ class Pool:
             return
         with self._lock:
             self._idle.append(worker)
-
-    def warm(self, count: int) -> None:
-        """Start workers ahead of the first batches."""
-        with self._lock:
-            missing = count - len(self._idle)
-        for _ in range(missing):
-            self.give_back(self._make())
 
 
 POOL = Pool()
