@@ -25,7 +25,7 @@ STAGES = {
     "pretrain": "checkpoints", "tune": "dialogue", "evaluate": "evaluation",
 }  # fmt: skip
 FIXED = ["training.steps=120", "dialogue.steps=50"]
-NOT_COMPARED = (".lock", "log.jsonl", "manifest.json", "plan.json", "report.html")
+NOT_COMPARED = (".lock", "log.jsonl", "manifest.json", "plan.json", "report.html", "funnel.html")
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

@@ -72,7 +72,7 @@ def finished(library: Path) -> tuple[Path, dict[str, Any], float]:
 
 def contents(run: Path) -> dict[str, bytes]:
     """Every file of a finished run whose content may not depend on how it came about."""
-    left = ("manifest.json", "log.jsonl", ".lock", "report.html", "plan.json")
+    left = ("manifest.json", "log.jsonl", ".lock", "report.html", "funnel.html", "plan.json")
     files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.name not in left and path.parts[-3] != "tensorboard"]
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 

@@ -245,3 +245,13 @@ def test_a_crawl_is_read_in_the_order_of_its_addresses(tmp_path: Path) -> None:
         assert [row["url"] for row in rows(stage)] == sorted(urls)
         digests.append(stage.digest)
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_damaged_input_is_accounted_for(tmp_path: Path) -> None:
+    """benchmarks/fuzz_clean.py on fewer mutants than its ten thousand: it fails where one is not found again, or a step crashes or hangs."""
+    script = Path(__file__).parents[2] / "benchmarks" / "fuzz_clean.py"
+    done = subprocess.run([sys.executable, str(script), "--count", "900", "--seed", "7", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["mutants"] == 900
