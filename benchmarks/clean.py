@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--decisions-only", action="store_true", help="no timing of whole pipelines")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--decisions-only", action="store_true", help="no timing of whole pipelines")
+    part.add_argument("--speed-only", action="store_true", help="no decisions, which take datatrove some minutes")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"workers": arguments.workers}
@@ -186,7 +188,7 @@ def main() -> None:
             if arguments.peers:
                 result["datatrove_documents_per_second"] = statistics.median(times["datatrove"])
                 result["ratio_to_datatrove"] = result["documents_per_second"] / result["datatrove_documents_per_second"]
-        if arguments.peers:
+        if arguments.peers and not arguments.speed_only:
             peer(arguments.peers, what="extract", warc=str(warcs), out=str(scratch / "pages.jsonl"))
             mixed(arguments.data, scratch / "mixed.jsonl")
             result["decisions"] = {}

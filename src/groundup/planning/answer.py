@@ -178,17 +178,19 @@ def reasons(job: Job, plans: list[Plan]) -> list[str]:
 
 
 def _instead(job: Job) -> str:
-    """What would fit."""
+    """What would fit: another layout of as many devices, else more of them."""
     count = job.count
-    for _ in range(12):
-        count *= 2
+    for turn in range(13):
         try:
             found = best(replace(job, count=count, rows=None))
         except RequestError:
-            continue
-        if found[0].fits:
-            return f"{count} of these hold it"
-    return "no number of these up to " + f"{count:,} holds it"
+            found = []
+        if found and found[0].fits:
+            layout = found[0].layout
+            made = f"tp {layout.tp} x pp {layout.pp} x dp {layout.dp}, ZeRO {layout.zero}, recomputation {layout.recompute}"
+            return f"{made} fits" if turn == 0 else f"{count} of these hold it: {made}"
+        count *= 2
+    return f"no number of these up to {count // 2:,} holds it"
 
 
 def affordable(hardware: str, count: int, *, budget_usd: float | None, days: float | None, mfu: float | None = None, price_usd: float | None = None) -> dict[str, Any]:
