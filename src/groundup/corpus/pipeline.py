@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from pyarrow import parquet
 from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.chain import Chain
-from groundup.corpus.dedup import exact
+from groundup.corpus.dedup import exact, over_shards
 from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
 from groundup.corpus.funnel import Tally, merge, tally
 from groundup.corpus.recipe_steps import EXTRACTION, steps
@@ -103,6 +103,10 @@ class Cleaning:
         for unit in (unit for unit in order if getattr(self.recipe.clean.duplicates, unit)):
             tallies += self._drop_duplicates(unit, current, count)
             current = unit
+        for further, drop in (("near", self._drop_near), ("passages", self._cut_passages)):
+            if getattr(self.recipe.clean.duplicates, further).on:
+                tallies += self._over_all(further, drop, current, count)
+                current = further
         self._refuse_nothing(tallies, reading)
         splits = self._write_parts(current, count)
         last = reading[-1]
@@ -228,6 +232,52 @@ class Cleaning:
                 found.change(row, text)
                 yield {**row, "text": text}
 
+    def _over_all(self, name: str, drop: Callable[[list[Path], Path], Iterator[tuple[Iterator[Row], Tally]]], before: str, count: int) -> list[Tally]:
+        """A step that looks at all shards of the step before, which are then removed; it begins anew where it was cut off."""
+        done = [self.shards / f"{name}-{number:05d}.json" for number in range(count)]
+        if not all(path.exists() for path in done):
+            folder = self.shards / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for number, (rows, counted) in enumerate(drop([self._shard(before, number) for number in range(count)], folder)):
+                engine.write(self._shard(name, number), batches(rows, SCHEMA), SCHEMA)
+                write_json(done[number], vars(counted))
+            shutil.rmtree(folder)
+        for number in range(count):
+            self._shard(before, number).unlink(missing_ok=True)
+        return merge([[Tally(**read_json(path))] for path in done])
+
+    def _drop_near(self, shards: list[Path], folder: Path) -> Iterator[tuple[Iterator[Row], Tally]]:
+        for path, copies in zip(shards, over_shards.near_copies(shards, self.recipe.clean.duplicates.near, folder), strict=True):
+            yield self._without_near(path, copies.tolist(), found := Tally("near duplicates")), found
+
+    def _without_near(self, path: Path, copies: list[bool], found: Tally) -> Iterator[Row]:
+        for row, copy in zip(_rows(path), copies, strict=True):
+            size = len(row["text"].encode())
+            if copy:
+                found.drop(size, "near copy of another document", row)
+            else:
+                found.keep(size, size, row["source"])
+                yield row
+
+    def _cut_passages(self, shards: list[Path], folder: Path) -> Iterator[tuple[Iterator[Row], Tally]]:
+        cuts = over_shards.repeated_passages(shards, self.recipe.clean.duplicates.passages.words, folder)
+        for path, its in zip(shards, cuts, strict=True):
+            yield self._without_passages(path, its, found := Tally("repeated passages")), found
+
+    def _without_passages(self, path: Path, cuts: list[list[tuple[int, int]]], found: Tally) -> Iterator[Row]:
+        shortest = self.recipe.clean.length.min_characters if self.recipe.clean.length.on else 1
+        for row, its in zip(_rows(path), cuts, strict=True):
+            text, size = over_shards.without(row["text"], its), len(row["text"].encode())
+            if its and len(text.strip()) < shortest:
+                found.drop(size, "too short without repeated passages", row)
+                continue
+            found.keep(size, len(text.encode()), row["source"])
+            if its:
+                found.changed += 1
+                found.change(row, text)
+            yield {**row, "text": text}
+
     # --- the end ------------------------------------------------------------------------------------------------
 
     def _refuse_nothing(self, tallies: list[Tally], reading: list[dict[str, Any]]) -> None:
@@ -281,9 +331,13 @@ class Cleaning:
         return self.shards / f"{name}-{number:05d}.parquet"
 
     def _rows(self, name: str, number: int) -> Iterator[Row]:
-        with parquet.ParquetFile(self._shard(name, number)) as file:
-            for batch in file.iter_batches(batch_size=engine.BATCH_ROWS):
-                yield from batch.to_pylist()
+        return _rows(self._shard(name, number))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=engine.BATCH_ROWS):
+            yield from batch.to_pylist()
 
 
 class Reader:
