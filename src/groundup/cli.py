@@ -200,13 +200,12 @@ def _preview(what: str, overrides: list[str] | None, runs: Path, name: str | Non
 
 
 def _compare(what: str, overrides: list[str] | None, runs: Path, name: str | None, other: str, out: Path | None, as_json: bool) -> None:
-    from groundup.build import build
     from groundup.corpus.compare import as_text, compare
 
     chosen, beside = read_recipe(what, overrides, name), find_run(other, runs)
     run = Run.open(runs / chosen.name, chosen)
     try:
-        logged(run, lambda: build(run, until="clean"))
+        logged(run, lambda: _corpus(run, "clean"))
         found = logged(run, lambda: compare(run, beside))
     finally:
         run.close()

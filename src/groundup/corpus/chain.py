@@ -58,6 +58,11 @@ class Chain:
         seconds = [pa.field(f"{place}.seconds", pa.float64()) for place in range(len(steps))]
         self.schema = pa.schema([*(BASE_SCHEMA if extraction is not None else []), *done, *seconds])
 
+    @staticmethod
+    def did(table: pa.Table, place: int) -> pa.Table:
+        """Of a result what the step at a place did (DONE_SCHEMA)."""
+        return pa.table([table[f"{place}.{field.name}"] for field in DONE_SCHEMA], schema=DONE_SCHEMA)
+
     def prepare(self) -> None:
         """Let every step load what it needs, on a text of no account, so that no document's time is spent on it."""
         row = Document("", "", WARM_UP, "http://localhost/").row()

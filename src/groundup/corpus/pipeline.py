@@ -92,6 +92,8 @@ class Cleaning:
     def __init__(self, recipe: Recipe, collected: Path, work: Path, shards: Path, store: Store) -> None:
         self.recipe, self.collected, self.work, self.shards, self.store = recipe, collected, work, shards, store
         self._seconds = [0.0] * len(store.steps)
+        length = recipe.clean.length
+        self._shortest = length.min_characters if length.on else 1  # characters that a text without its copies must have left
 
     def run(self) -> None:
         """Do what is left to do; the funnel is written last."""
@@ -215,7 +217,6 @@ class Cleaning:
         return merge([[Tally(**read_json(path))] for path in done])
 
     def _without(self, rows: Iterable[Row], unit: exact.Unit, first: Iterator[bool], found: Tally) -> Iterator[Row]:
-        shortest = self.recipe.clean.length.min_characters if self.recipe.clean.length.on else 1
         for row in rows:
             text = exact.without_copies(row["text"], unit, self.recipe.clean.duplicates.min_characters, first)
             size = len(row["text"].encode())
@@ -224,7 +225,7 @@ class Cleaning:
                 yield row
             elif unit == "documents":
                 found.drop(size, "copy of an earlier document", row)
-            elif len(text.strip()) < shortest:
+            elif len(text.strip()) < self._shortest:
                 found.drop(size, f"too short without copied {unit}", row)
             else:
                 found.keep(size, len(text.encode()), row["source"])
@@ -266,10 +267,9 @@ class Cleaning:
             yield self._without_passages(path, its, found := Tally("repeated passages")), found
 
     def _without_passages(self, path: Path, cuts: list[list[tuple[int, int]]], found: Tally) -> Iterator[Row]:
-        shortest = self.recipe.clean.length.min_characters if self.recipe.clean.length.on else 1
         for row, its in zip(_rows(path), cuts, strict=True):
             text, size = over_shards.without(row["text"], its), len(row["text"].encode())
-            if its and len(text.strip()) < shortest:
+            if its and len(text.strip()) < self._shortest:
                 found.drop(size, "too short without repeated passages", row)
                 continue
             found.keep(size, len(text.encode()), row["source"])

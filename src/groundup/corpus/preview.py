@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from groundup import progress
 from groundup import recipe as recipes
 from groundup.corpus import engine
-from groundup.corpus.chain import DONE_SCHEMA, Chain, Named
+from groundup.corpus.chain import Chain, Named
 from groundup.corpus.collect import collect
 from groundup.corpus.funnel import SAMPLE_CHARACTERS, SAMPLES, difference
 from groundup.corpus.pipeline import clean, store_of
@@ -145,7 +145,7 @@ def _run(steps: list[Named], documents: pa.Table, seconds: float) -> list[pa.Tab
         return []
     chain = Chain(steps, None)
     table = pa.Table.from_batches(list(engine.map_table(documents, Guarded(chain, seconds), chain.schema)), chain.schema)
-    return [pa.table([table[f"{place}.{field.name}"] for field in DONE_SCHEMA], schema=DONE_SCHEMA) for place in range(len(steps))]
+    return [Chain.did(table, place) for place in range(len(steps))]
 
 
 def _equal(one: pa.Table, other: pa.Table) -> NDArray[np.bool_]:

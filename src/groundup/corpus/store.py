@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from groundup.corpus import engine
-from groundup.corpus.chain import BASE_SCHEMA, DONE_SCHEMA, Named
+from groundup.corpus.chain import BASE_SCHEMA, DONE_SCHEMA, Chain, Named
 from groundup.corpus.document import SCHEMA
 from groundup.run import digest, read_json, write_json
 
@@ -78,10 +78,8 @@ class Store:
         """
         table = pa.Table.from_batches(list(batches), schema)
         for place in range(first, len(self.steps)):
-            prefix = f"{place - first}."
-            seconds[place] += pc.sum(table[f"{prefix}seconds"]).as_py() or 0.0
-            columns = [table[prefix + field.name] for field in DONE_SCHEMA]
-            engine.write(self._path(place, number), iter(pa.table(columns, schema=DONE_SCHEMA).to_batches()), DONE_SCHEMA)
+            seconds[place] += pc.sum(table[f"{place - first}.seconds"]).as_py() or 0.0
+            engine.write(self._path(place, number), iter(Chain.did(table, place - first).to_batches()), DONE_SCHEMA)
         if state is not None:
             engine.write(self._base / f"{number:05d}.parquet", iter(table.select(BASE_SCHEMA.names).to_batches()), BASE_SCHEMA)
             write_json(self._base / f"{number:05d}.json", state)
