@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -74,3 +75,4 @@ def work(rank: int, size: int, folder: str, config: str, cut: int, rows: int) ->
         fit(Path(folder), RandomBatches(ModelConfig.model_validate_json(config), cut, rows), settings, NextToken(z_loss=1e-4))
     finally:
         dist.destroy_process_group()
+    os._exit(0)  # torch's caches hold the group past its end, and its threads may abort the process while Python takes itself apart
