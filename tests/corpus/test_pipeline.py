@@ -86,7 +86,7 @@ def test_rows_and_funnel(tmp_path: Path, source: Path) -> None:
     steps = {step["step"]: step for step in told["steps"]}
     assert steps["length"]["reasons"] == {"too short": 1}
     assert steps["length"]["samples"][0]["text"] == "too short"
-    assert steps["duplicate documents"]["reasons"] == {"copy of an earlier document": 1}
+    assert steps["duplicate documents"]["reasons"] == {"copy of another document": 1}
     assert {note["name"] for note in told["notes"] if note["note"].startswith("cut into")} == {"long.md", "deep/long.html"}
     assert steps["cut"]["documents_out"] > steps["cut"]["documents_in"]
     for before, after in zip(told["steps"], told["steps"][1:], strict=False):
@@ -104,7 +104,7 @@ def test_rows_and_funnel(tmp_path: Path, source: Path) -> None:
 def test_a_shared_paragraph_stays_once(tmp_path: Path, source: Path) -> None:
     paragraph = (source / "00.txt").read_text().strip().split("\n\n")[-1]
     stage = build(tmp_path / "run", source, duplicates={"paragraphs": True}, held_out=WHOLE)
-    assert [row["url"] for row in rows(stage) if paragraph in row["text"]] == ["00.txt"]
+    assert sum(paragraph in row["text"] for row in rows(stage)) == 1
 
 
 def test_shards_change_nothing_but_the_parts(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,8 @@ def test_copies_are_looked_for_within_a_source_unless_asked(tmp_path: Path, sour
     found = {}
     for scope in ("source", "corpus"):
         data = {"name": "x", "sources": [{"kind": "files", "name": name, "path": str(source / "00.txt")} for name in ("a", "b")]}
-        near = {"on": True, "scope": scope}
-        recipe = recipes.parse({**data, "clean": {"duplicates": {"documents": False, "near": near}, "held_out": {"unit": "tail"}}})
+        duplicates = {"documents": False, "near": {"on": True}, "scope": scope}
+        recipe = recipes.parse({**data, "clean": {"duplicates": duplicates, "held_out": {"unit": "tail"}}})
         run = Run.open(tmp_path / scope, recipe)
         stage = clean(run, collect(run))
         run.close()
