@@ -27,6 +27,7 @@ from groundup.errors import GroundupError
 from groundup.run import Run, Stage, digest, digest_folder
 
 WHOLE = {"unit": "document"}
+ALL: dict[str, Any] = {"urls": True, "paragraphs": True, "lines": True, "near": {"on": True}, "passages": {"on": True}}
 
 
 def build(folder: Path, source: Path, **settings: Any) -> Stage:
@@ -144,9 +145,10 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the code may catch it."""
 
 
-def test_cut_off_at_each_change_of_the_disk(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("steps", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_cut_off_at_each_change_of_the_disk(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 60_000)
-    settings: dict[str, Any] = {"duplicates": {"paragraphs": True}}
+    settings: dict[str, Any] = {"duplicates": {"paragraphs": True, "near": {"on": True}, "passages": {"on": True}}}
     expected = build(tmp_path / "whole", source, **settings).digest
     left = 0
 
@@ -163,9 +165,9 @@ def test_cut_off_at_each_change_of_the_disk(tmp_path: Path, source: Path, monkey
 
     for name in ("replace", "unlink", "rename"):
         monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
-    moment, ended = 0, False
+    moment, ended = 1 - steps, False
     while not ended:
-        moment += 1
+        moment += steps
         left = moment
         try:
             build(tmp_path / f"cut-{moment}", source, **settings)
@@ -185,17 +187,18 @@ pipeline.SHARD_CHARACTERS = 10_000
 sys.path.insert(0, sys.argv[3])
 import test_pipeline
 print("begin", flush=True)
-test_pipeline.build(Path(sys.argv[1]), Path(sys.argv[2]), duplicates={"paragraphs": True, "lines": True})
+test_pipeline.build(Path(sys.argv[1]), Path(sys.argv[2]), duplicates=test_pipeline.ALL)
 """
 
 
-def test_killed_at_random_moments(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, kills: int) -> None:
     monkeypatch.setattr(pipeline, "SHARD_CHARACTERS", 10_000)
     start = time.monotonic()
-    expected = build(tmp_path / "whole", source, duplicates={"paragraphs": True, "lines": True})
+    expected = build(tmp_path / "whole", source, duplicates=ALL)
     seconds = time.monotonic() - start
     rng, killed = random.Random(1), 0
-    for _ in range(4):
+    for _ in range(kills):
         process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), str(source), str(Path(__file__).parent)], stdout=subprocess.PIPE
         )
@@ -205,8 +208,8 @@ def test_killed_at_random_moments(tmp_path: Path, source: Path, monkeypatch: pyt
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    stage = build(tmp_path / "run", source, duplicates={"paragraphs": True, "lines": True})
-    assert killed and stage.digest == expected.digest == digest_folder(stage.final)
+    stage = build(tmp_path / "run", source, duplicates=ALL)
+    assert killed >= kills / 2 and stage.digest == expected.digest == digest_folder(stage.final)
 
 
 @pytest.mark.parametrize(("texts", "words"), [
