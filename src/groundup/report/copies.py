@@ -35,6 +35,6 @@ def _sizes(sizes: dict[str, int]) -> list[Row]:
         ranges[low, high] = ranges.get((low, high), 0) + number
     most = max(ranges.values(), default=1)
     return [
-        {"name": f"{low:,} documents" if low == high else f"{low:,} to {high:,}", "count": number, "bar": 100 * number / most}
+        {"name": f"{low:,} documents" if low == high else f"{low:,} to {high:,} documents", "count": number, "bar": 100 * number / most}
         for (low, high), number in sorted(ranges.items())
     ]

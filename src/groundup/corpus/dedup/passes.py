@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -36,6 +37,7 @@ RANKED_SCHEMA = SCHEMA.append(pa.field("quality", pa.float64()))
 """Documents while copies are dropped; `quality`: the classifier's score, where copies are ranked by it."""
 SHOWN = 20  # clusters, repeated pieces
 MEMBERS = 4  # of a cluster
+AT_ONCE = 1 << 20  # bytes of text whose words are hashed at once
 
 Row = dict[str, Any]
 Found = list[Row]
@@ -267,6 +269,9 @@ class BandKeys:
         self._bands, self._rows, self._n, self._salts, self._with_shingles = bands, rows, n, _salts(scopes), with_shingles
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return _few_at_once(batch, self._keys, self.schema)
+
+    def _keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         value, borders = shingles(words(batch["text"]), batch.num_rows, self._n)
         salt = np.array([self._salts[source] for source in batch["source"].to_pylist()], np.uint64)
         rank = _hashes(batch["text"])
@@ -287,6 +292,9 @@ class WindowKeys:
         self._n, self._salts = n, _salts(scopes)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return _few_at_once(batch, self._keys, self.schema)
+
+    def _keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         found = words(batch["text"])
         at = substring.windows(found, self._n)
         document = found.document[at.token]
@@ -295,6 +303,18 @@ class WindowKeys:
         borders = np.searchsorted(document, np.arange(batch.num_rows + 1))
         each = [keys[start:end].tobytes() for start, end in zip(borders, borders[1:], strict=False)]
         return pa.RecordBatch.from_arrays([pa.array(each, pa.large_binary()), pa.array(_hashes(batch["text"]))], schema=self.schema)
+
+
+def _few_at_once(batch: pa.RecordBatch, function: engine.RecordBatchMap, schema: pa.Schema) -> pa.RecordBatch:
+    """A map over some documents at a time: what is computed on the way takes some fifty bytes for each one of text."""
+    ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False), dtype=np.int64)
+    parts, start = [], 0
+    while start < batch.num_rows:
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + AT_ONCE, side="right")))
+        parts.append(function(batch.slice(start, end - start)))
+        start = end
+    return pa.Table.from_batches(parts, schema).combine_chunks().to_batches()[0] if parts else function(batch)
 
 
 def without(text: str, cuts: list[tuple[int, int]]) -> str:
