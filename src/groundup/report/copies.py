@@ -20,7 +20,7 @@ def section(duplicates: dict[str, Row], seconds: dict[str, float], memory: dict[
             cost = [words.duration(seconds[step]) + " of processor time"] if seconds.get(step) else []
             cost += [f"{words.size(memory[step])} of memory at most"] if memory.get(step) else []
             found.append({
-                "name": words.label(step), "cost": " and ".join(cost), "sizes": _sizes(sizes), "clusters": report.get("clusters") or [], "repeated": repeated, "shown": SHOWN,
+                "name": words.label(step), "cost": " and ".join(cost), "sizes": _sizes(sizes), "clusters": report.get("clusters") or [], "repeated": [{**one, "text": " ".join(one["text"].split())} for one in repeated], "shown": SHOWN,
                 "told": {"clusters": sum(sizes.values()), "documents": sum(int(size) * number for size, number in sizes.items())},
             })  # fmt: skip
     return found

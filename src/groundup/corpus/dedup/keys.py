@@ -23,7 +23,7 @@ from groundup.corpus.dedup.shingles import Hashes, Places
 
 Kind = TypeVar("Kind", bound=np.generic)
 
-AT_ONCE = 20_000_000  # keys sorted at once: 0.6 GB with their places
+AT_ONCE = 10_000_000  # keys sorted at once: 0.3 GB with their places
 
 
 class Keys:
