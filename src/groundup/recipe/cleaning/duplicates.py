@@ -73,7 +73,7 @@ class Duplicates(Strict):
     """Where addresses, near copies and passages are looked for; equal documents, paragraphs and lines are in the whole corpus. Within each
     source by default: FineWeb's corpus over all its snapshots at once (section 3.4) trained worse models, since what is left of an old
     snapshot is what is worst in it. `snapshot`: in all sources that name the same one."""
-    keep: Literal["smallest-id", "best-quality"] = "smallest-id"
+    keep: Literal["smallest-hash", "best-quality"] = "smallest-hash"
     """Which of several copies stays: the one whose text has the smallest hash, wherever it stands, so that neither order nor names
     decide; or the one that `clean.classifier` scores highest. The test copy stays in any case: clean.decontaminate."""
 
