@@ -154,7 +154,8 @@ def measured(command: list[str], errors: Path) -> dict[str, Any]:
     """A command's JSON, its seconds and the peak of its processes' memory together."""
     peak = 0
     began = time.perf_counter()
-    with errors.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+    output = errors.with_name("output")  # a pipe would fill while only memory is looked at
+    with errors.open("w") as stderr, output.open("w") as stdout, subprocess.Popen(command, stdout=stdout, stderr=stderr) as process:
         root, tree, look = psutil.Process(process.pid), [], 0
         while process.poll() is None:
             if look % LOOKS == 0:
@@ -162,11 +163,9 @@ def measured(command: list[str], errors: Path) -> dict[str, Any]:
             peak, look = max(peak, sum(map(resident, tree))), look + 1
             time.sleep(INTERVAL)
         seconds = time.perf_counter() - began
-        assert process.stdout is not None
-        printed = process.stdout.read().strip().splitlines()
     if process.returncode:
         raise SystemExit(f"{command[1]} failed:\n{errors.read_text()[-3000:]}")
-    return {**json.loads(printed[-1]), "seconds": seconds, "peak_memory_gib": peak / 2**30}
+    return {**json.loads(output.read_text().splitlines()[-1]), "seconds": seconds, "peak_memory_gib": peak / 2**30}
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
