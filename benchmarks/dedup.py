@@ -45,6 +45,8 @@ LOOKS = 10  # after so many looks a command's processes are listed anew
 
 def near(settings: dict[str, Any]) -> dict[str, Any]:
     """Near-duplicate removal as the clean stage does it, and the clusters that it saw."""
+    from pyarrow import parquet
+
     from groundup.corpus import engine
     from groundup.corpus.dedup import near as clustering
 
@@ -70,7 +72,7 @@ def near(settings: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     kept = 0
     for path, copy in zip(shards, copies, strict=True):
-        kept += engine.write(work / "kept" / path.name, surviving(path, copy), schema_of(path))
+        kept += engine.write(work / "kept" / path.name, surviving(path, copy), parquet.read_schema(path))
     seconds["survivors"] = time.perf_counter() - began
     return {"seconds_by_phase": seconds, "survivors": kept, **found}
 
@@ -136,12 +138,6 @@ def repeated_passages(shards: list[Path], words: int, folder: Path) -> Any:
     return over_shards.repeated_passages(shards, words, folder)
 
 
-def schema_of(path: Path) -> Any:
-    from pyarrow import parquet
-
-    return parquet.read_schema(path)
-
-
 def disk(folder: Path) -> int:
     """Bytes of the files below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -151,8 +147,8 @@ def disk(folder: Path) -> int:
 
 
 def measured(command: list[str], errors: Path) -> dict[str, Any]:
-    """A command's JSON, its seconds and the peak of its processes' memory together."""
-    peak = 0
+    """A command's JSON, its seconds, those of its processes on a core, and the peak of their memory together."""
+    peak, cpu = 0, dict[int, float]()
     began = time.perf_counter()
     output = errors.with_name("output")  # a pipe would fill while only memory is looked at
     with errors.open("w") as stderr, output.open("w") as stdout, subprocess.Popen(command, stdout=stdout, stderr=stderr) as process:
@@ -160,12 +156,14 @@ def measured(command: list[str], errors: Path) -> dict[str, Any]:
         while process.poll() is None:
             if look % LOOKS == 0:
                 tree = family(root)
-            peak, look = max(peak, sum(map(resident, tree))), look + 1
+            now = [used for each in tree if (used := usage(each))]
+            cpu |= {number: seconds for number, seconds, _ in now}
+            peak, look = max(peak, sum(resident for _, _, resident in now)), look + 1
             time.sleep(INTERVAL)
         seconds = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{command[1]} failed:\n{errors.read_text()[-3000:]}")
-    return {**json.loads(output.read_text().splitlines()[-1]), "seconds": seconds, "peak_memory_gib": peak / 2**30}
+    return {**json.loads(output.read_text().splitlines()[-1]), "seconds": seconds, "cpu_seconds": sum(cpu.values()), "peak_memory_gib": peak / 2**30}
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
@@ -176,11 +174,13 @@ def family(root: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def resident(process: psutil.Process) -> int:
+def usage(process: psutil.Process) -> tuple[int, float, int] | None:
+    """A process's number, its seconds on a core and bytes of memory; None where it has ended."""
     try:
-        return int(process.memory_info().rss)
+        times = process.cpu_times()
+        return process.pid, times.user + times.system, process.memory_info().rss
     except psutil.NoSuchProcess:
-        return 0
+        return None
 
 
 # --- what was found -----------------------------------------------------------------------------------------------------
@@ -230,6 +230,7 @@ def chance(similarity: NDArray[np.float64], bands: int = 14, rows: int = 8) -> N
 
 
 def share(of: NDArray[Any]) -> float | None:
+    """The mean; None of nothing."""
     return round(float(of.mean()), 4) if len(of) else None
 
 
@@ -274,6 +275,7 @@ def compared(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
             seconds = statistics.median(one["seconds"] for one in its_runs)
             result[name] = {
                 "documents_per_second": arguments.documents / seconds, "seconds": [round(one["seconds"], 2) for one in its_runs],
+                "cpu_seconds": statistics.median(one["cpu_seconds"] for one in its_runs),
                 "peak_memory_gib": max(one["peak_memory_gib"] for one in its_runs), "survivors": its_runs[0]["survivors"],
                 "disk_bytes_per_document": its_runs[0]["disk_bytes"] / arguments.documents, "seconds_by_phase": its_runs[-1]["seconds_by_phase"],
             }  # fmt: skip
@@ -285,6 +287,7 @@ def compared(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
         result["datatrove"] |= scores(theirs, its, similarity)
         result |= agreement(ours, theirs)
         result["ratio_to_datatrove"] = result["groundup"]["documents_per_second"] / result["datatrove"]["documents_per_second"]
+        result["cpu_ratio_to_datatrove"] = result["datatrove"]["cpu_seconds"] / result["groundup"]["cpu_seconds"]
         result["memory_ratio_to_datatrove"] = result["groundup"]["peak_memory_gib"] / result["datatrove"]["peak_memory_gib"]
     return result
 
@@ -342,6 +345,7 @@ def main() -> None:
 
 
 def shown(value: Any) -> str:
+    """A figure, or several, in a line."""
     if isinstance(value, dict):
         return "  ".join(f"{key}: {each:,.4g}" for key, each in value.items())
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
