@@ -27,6 +27,7 @@ from tokens import texts
 COPIES = 0.3  # share of documents that are copies of an original
 POPULAR, OF_POPULAR = 0.01, 0.2  # this share of originals has this share of the copies: large clusters
 SHORTEST, LONGEST = 20, 200  # words of a paragraph
+PIECES = 5  # no paragraph is more of an original than a fifth: what two originals share by chance makes no near copies of them
 BETWEEN = re.compile(r"\n\s*\n")
 WORD = re.compile(r"\w+")
 
@@ -63,9 +64,12 @@ class Pool:
         """The paragraphs of an original; lengths are spread evenly on a logarithmic scale."""
         draw = random.Random(f"{seed} original {number}")
         left = int(math.exp(draw.uniform(math.log(shortest), math.log(longest))))
+        most = max(SHORTEST, left // PIECES)
         found = []
         while left > 0:
-            words = self.some(draw).split(" ")[:left]
+            words = self.some(draw).split(" ")
+            begin = draw.randrange(max(1, len(words) - most + 1))
+            words = words[begin : begin + min(most, left)]
             found.append(" ".join(words))
             left -= len(words)
         return found
