@@ -13,16 +13,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from groundup import recipe as recipes
-from groundup.corpus import pipeline
+from groundup.corpus import engine, pipeline
+from groundup.corpus.chain import Chain, Named
 from groundup.corpus.collect import collect
+from groundup.corpus.document import SCHEMA, Document
 from groundup.corpus.pipeline import clean
+from groundup.corpus.steps.perplexity import Perplexity
+from groundup.corpus.workers import Guarded, StepError
 from groundup.errors import GroundupError
+from groundup.recipe.corpus import Corpus
 from groundup.run import Run, Stage, digest_folder
 
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'groundup[cluster]')")
@@ -65,7 +72,7 @@ def cluster() -> Iterator[Any]:
     """Two nodes on loopback; the first one has the head."""
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="gu-ray-", dir="/tmp")  # noqa: S108  (a socket's path has 107 characters at most)
+    folder = tempfile.mkdtemp(prefix="gu-ray-", dir="/tmp")  # a socket's path has 107 characters at most
     nodes = Cluster()
     try:
         nodes.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False, temp_dir=folder)
@@ -74,6 +81,12 @@ def cluster() -> Iterator[Any]:
     finally:
         nodes.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with cluster() as nodes:
+        yield nodes.address
 
 
 def build(folder: Path, source: Path, address: str | None = None, **settings: Any) -> Stage:
@@ -121,11 +134,10 @@ def when(folder: Path, shards: int, act: Callable[[], object]) -> threading.Thre
     return thread
 
 
-def test_a_cluster_makes_the_same_files(tmp_path: Path, source: Path, native: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with cluster() as nodes:
-        capfd.readouterr()
-        stage = build(tmp_path / "ray", source, nodes.address)
-        out, err = capfd.readouterr()
+def test_a_cluster_makes_the_same_files(tmp_path: Path, source: Path, native: Path, address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    stage = build(tmp_path / "ray", source, address)
+    out, err = capfd.readouterr()
     assert_same(stage.final.parent, native)
     assert out == "" and "ray" not in err.lower(), (out, err)
     again = build(tmp_path / "ray", source)  # where it is made is not what is made: nothing is done anew
@@ -152,16 +164,21 @@ test_ray.build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 """
 
 
-def test_the_driver_is_killed(tmp_path: Path, source: Path, native: Path) -> None:
+def test_the_driver_is_killed(tmp_path: Path, source: Path, native: Path, address: str) -> None:
     folder = tmp_path / "ray"
-    with cluster() as nodes:
-        for shards in (2, 7):
-            process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(source), nodes.address, str(Path(__file__).parent)])
-            when(folder, shards, lambda process=process: process.send_signal(signal.SIGKILL)).join()  # type: ignore[misc]
-            assert process.wait(60) == -signal.SIGKILL
-            assert not (folder / "corpus" / "clean").exists()
-        stage = build(folder, source, nodes.address)
-    assert_same(stage.final.parent, native)
+    for shards in (2, 7):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(source), address, str(Path(__file__).parent)])
+        when(folder, shards, partial(process.send_signal, signal.SIGKILL)).join()
+        assert process.wait(60) == -signal.SIGKILL
+        assert not (folder / "corpus" / "clean").exists()
+    assert_same(build(folder, source, address).final.parent, native)
+
+
+def test_a_chain_that_cannot_begin_is_the_same_error(tmp_path: Path, address: str) -> None:
+    chain = Chain([Named("perplexity", Perplexity(tmp_path / "nowhere", 1.0), {})], 0)
+    table = pa.Table.from_pylist([Document("s", "x", "some text", "u").row()], SCHEMA)
+    with engine.on(Corpus(engine="ray", address=address)), pytest.raises(StepError, match="nowhere"):
+        list(engine.map_table(table, Guarded(chain, 1.0), chain.schema))
 
 
 def test_no_cluster(tmp_path: Path, source: Path) -> None:

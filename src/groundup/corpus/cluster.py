@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import os
 import pickle
 import signal
@@ -29,7 +30,7 @@ from groundup.progress import say
 PIECE_BYTES = 1 << 20  # of documents a task: about a second's work, a thousand times what Ray takes to hand it out
 TRIES = 20  # of a piece whose node or process died; more often it is the piece
 WAIT_SECONDS = 60.0  # for a node's first answer; and between two words that no node is left
-LIBRARIES = ("daft", "emoji", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse")  # that have a say in what the text becomes
+LIBRARIES = ("emoji", "ftfy", "numpy", "pyarrow", "resiliparse")  # that have a say in what the text becomes
 WHERE = "corpus.engine=ray"
 
 RecordBatchMap = Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -90,7 +91,7 @@ class Cluster:
             import ray
         except ImportError:
             raise GroundupError("Ray is not installed", where=WHERE, do="pip install 'groundup[cluster]', on every node.") from None
-        self._ray = ray
+        self._ray: Any = ray
         ray._private.worker._worker_logs_enabled = False  # it would say on stdout, which is not its own, that a node has died
         terminate = signal.getsignal(signal.SIGTERM)
         try:
@@ -98,7 +99,7 @@ class Cluster:
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host, int(port)), 10.0).close()  # Ray itself would try for minutes
             ray.init(
-                address=address, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False,
+                address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
                 runtime_env={"env_vars": {"DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}},
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError) as error:
@@ -169,10 +170,11 @@ class Cluster:
                 ) from error  # fmt: skip
 
     def _processors(self) -> float:
-        return sum(node["Resources"].get("CPU", 0.0) for node in self._alive())
+        return float(sum(node["Resources"].get("CPU", 0.0) for node in self._alive()))
 
     def _alive(self) -> list[dict[str, Any]]:
-        return [node for node in self._ray.nodes() if node["Alive"]]
+        nodes: list[dict[str, Any]] = self._ray.nodes()
+        return [node for node in nodes if node["Alive"]]
 
     def _look(self) -> None:
         """Say it where nodes have come or gone."""
@@ -190,7 +192,7 @@ class Cluster:
         nodes = self._alive()
         asked = [ask.options(scheduling_strategy=on(node["NodeID"], soft=False)).remote() for node in nodes]
         for node, ref in zip(nodes, asked, strict=True):
-            name = node["NodeManagerHostname"] if node["NodeManagerHostname"] == node["NodeManagerAddress"] else f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            name = node["NodeManagerHostname"]
             try:
                 there = self._ray.get(ref, timeout=WAIT_SECONDS)
             except self._ray.exceptions.RayError as error:

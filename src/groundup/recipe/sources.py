@@ -19,7 +19,8 @@ class FilesSource(Strict):
     weight: Annotated[float, Field(ge=0)] | None = None
     """Share of the training tokens, as against the other sources' weights; none has one: each token comes once a pass."""
     path: str
-    """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder."""
+    """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder. Or an address of either in a store that
+    fsspec knows: `s3://bucket/folder`, `gs://bucket/folder`."""
     text_field: str = "text"
     """The field of a JSON line or Parquet row that holds the document."""
 
