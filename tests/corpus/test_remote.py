@@ -94,7 +94,7 @@ def test_a_broken_connection_is_no_damaged_file(tmp_path: Path, stored: Any, mon
 
     expected = contents(build(tmp_path / "whole", "memory://bucket/texts"))
     monkeypatch.setattr(type(stored), "open", unsteady)
-    with pytest.raises(GroundupError, match="11.txt: cannot be fetched: connection reset by peer"):
+    with pytest.raises(GroundupError, match=r"11\.txt: cannot be fetched: connection reset by peer"):
         build(tmp_path / "run", "memory://bucket/texts")
     broken = False
     assert contents(build(tmp_path / "run", "memory://bucket/texts")) == expected
