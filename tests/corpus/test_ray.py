@@ -181,9 +181,17 @@ def test_a_chain_that_cannot_begin_is_the_same_error(tmp_path: Path, address: st
         list(engine.map_table(table, Guarded(chain, 1.0), chain.schema))
 
 
-def test_no_cluster(tmp_path: Path, source: Path) -> None:
-    with pytest.raises(GroundupError, match=r"no Ray cluster answers at '127.0.0.1:9'.*ray start --head"):
-        build(tmp_path / "ray", source, "127.0.0.1:9")
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "auto", "nonsense"])
+def test_no_cluster(tmp_path: Path, source: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(GroundupError, match=rf"no Ray cluster answers at '{address}'.*ray start --head"):
+        build(tmp_path / "ray", source, address)
+
+
+def test_no_ray(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(GroundupError, match=r"Ray is not installed. pip install 'groundup\[cluster\]'"):
+        build(tmp_path / "ray", source, "auto")
 
 
 @pytest.mark.parametrize(("there", "words"), [

@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
     """What the survivors depend on besides the recipe, as it is in this process."""
     folder = Path(__file__).parent
     code = hashlib.blake2b(digest_size=6)
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):  # word lists and models, too
         code.update(path.read_bytes())
     found = {"python": "{}.{}".format(*sys.version_info), "groundup": importlib.metadata.version("groundup"), "groundup's code": code.hexdigest()}
     return found | {name: importlib.metadata.version(name) for name in LIBRARIES}
@@ -95,11 +95,11 @@ class Cluster:
         ray._private.worker._worker_logs_enabled = False  # it would say on stdout, which is not its own, that a node has died
         terminate = signal.getsignal(signal.SIGTERM)
         try:
-            if address != "auto":
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), 10.0).close()  # Ray itself would try for minutes
+            found = ray._private.services.canonicalize_bootstrap_address(address) or ""  # what "auto" stands for
+            host, _, port = found.rpartition(":")
+            socket.create_connection((host, int(port)), 10.0).close()  # Ray itself would try for minutes
             ray.init(
-                address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
+                address=found, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
                 runtime_env={"env_vars": {"DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}},
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError) as error:
