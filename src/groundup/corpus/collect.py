@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from groundup.corpus.sources import python_docs, token_files
+from groundup.corpus.sources import python_docs, remote, token_files
 from groundup.corpus.sources.crawl import crawl
 from groundup.errors import RequestError
 from groundup.recipe import CrawlSource, FilesSource, PythonDocsSource, TokenFilesSource
@@ -65,6 +65,10 @@ def _crawl(source: CrawlSource | PythonDocsSource, folder: Path) -> dict[str, An
 
 def listing(source: FilesSource | TokenFilesSource) -> list[dict[str, Any]]:
     """All files of a source in the order of their relative paths, each with its size and time or an `error`."""
+    if remote.is_remote(source.path):
+        if isinstance(source, TokenFilesSource):
+            raise RequestError("token files are read from a disk", where=f"source {source.name}: {source.path}", do="Copy them here.")
+        return remote.listing(source.name, source.path)
     root = Path(source.path).expanduser().absolute()
     try:
         mode = root.stat().st_mode

@@ -1,18 +1,22 @@
-"""The data engine: steps run through a Daft plan. The only file that imports Daft.
+"""The data engine: steps run through a Daft plan here, or on a Ray cluster. The only file that imports Daft.
 
 Steps know nothing of it: they map an Arrow record batch to an Arrow record batch with as many rows. Shards go through
-one at a time, so memory holds one shard, and each is written by pyarrow in one way, so equal rows make equal bytes.
+one at a time here, and on a cluster as many as keep it at work; each is written by pyarrow in one way, so equal rows make equal bytes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
+
+from groundup.corpus.cluster import Cluster
+from groundup.recipe.corpus import Corpus
 
 os.environ["DO_NOT_TRACK"] = "true"  # before the import: Daft reports its use otherwise
 os.environ["DAFT_PROGRESS_BAR"] = "0"  # stderr is ours
@@ -25,9 +29,41 @@ ROW_GROUP_BYTES = 16 << 20
 
 RecordBatchMap = Callable[[pa.RecordBatch], pa.RecordBatch]
 
+_cluster: Cluster | None = None
+
+
+@contextmanager
+def on(wish: Corpus) -> Iterator[None]:
+    """Run the steps where a recipe says. Raises GroundupError where there is no such cluster."""
+    global _cluster
+    _cluster = Cluster(wish.address) if wish.engine == "ray" else None
+    try:
+        yield
+    finally:
+        if _cluster is not None:
+            _cluster.close()
+        _cluster = None
+
+
+def full() -> bool:
+    """Whether the results of a table should be taken before another is begun: always here, on a cluster when it has enough to do."""
+    return _cluster is None or _cluster.full()
+
+
+def elsewhere() -> bool:
+    """Whether the steps run on a cluster, and not in this process's workers."""
+    return _cluster is not None
+
 
 def map_table(table: pa.Table, function: RecordBatchMap, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of a table, in order, after `function`, whose result has the columns of `schema`."""
+    """The rows of a table, in order, after `function`, whose result has the columns of `schema`.
+
+    On a cluster the work begins at once, here when the first result is taken.
+    """
+    return _cluster.map(table, function, BATCH_ROWS) if _cluster is not None else _through_daft(table, function, schema)
+
+
+def _through_daft(table: pa.Table, function: RecordBatchMap, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     if table.num_rows == 0:
         return
     taken = table.schema

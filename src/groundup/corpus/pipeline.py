@@ -15,8 +15,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -141,29 +144,43 @@ class Cleaning:
         store = self.store
         store.open()
         states = store.states()
-        with progress.bar("clean: documents") as bar:
-            for number in range(len(states)):
-                if (first := store.known(number)) < len(store.steps):
-                    bar.advance(self._run_steps(number, store.documents(number, first), first, None))
-            if states and states[-1]["ended"]:
-                return states
-            reader = Reader(units(self.recipe, self.collected), states[-1] if states else None)
-            self._guarded(0, reading=True).warm(os.cpu_count() or 1)
-            with ThreadPoolExecutor(1) as ahead:  # the next shard is read while this one is worked on
-                coming = ahead.submit(reader.shard)
-                while not states or not states[-1]["ended"]:
-                    table, state = coming.result()
-                    if not state["ended"]:
-                        coming = ahead.submit(reader.shard)
-                    bar.advance(self._run_steps(len(states), table, 0, state))
-                    states.append(state)
+        if states and states[-1]["ended"] and all(store.known(number) == len(store.steps) for number in range(len(states))):
+            return states
+        under_way: deque[Callable[[], int]] = deque()
+        with engine.on(self.recipe.corpus), progress.bar("clean: documents") as bar:
+            for write in self._begun(states):
+                under_way.append(write)
+                while under_way and engine.full():
+                    bar.advance(under_way.popleft()())
+            while under_way:
+                bar.advance(under_way.popleft()())
         return states
 
-    def _run_steps(self, number: int, documents: pa.Table, first: int, state: dict[str, Any] | None) -> int:
+    def _begun(self, states: list[dict[str, Any]]) -> Iterator[Callable[[], int]]:
+        """Begin one shard after another; `states` grows by those that are read. What comes writes the shard and returns its documents."""
+        store = self.store
+        for number in range(len(states)):
+            if (first := store.known(number)) < len(store.steps):
+                yield self._begin(number, store.documents(number, first), first, None)
+        if states and states[-1]["ended"]:
+            return
+        reader = Reader(units(self.recipe, self.collected), states[-1] if states else None)
+        if not engine.elsewhere():
+            self._guarded(0, reading=True).warm(os.cpu_count() or 1)
+        with ThreadPoolExecutor(1) as ahead:  # the next shard is read while this one is worked on
+            coming = ahead.submit(reader.shard)
+            while not states or not states[-1]["ended"]:
+                table, state = coming.result()
+                if not state["ended"]:
+                    coming = ahead.submit(reader.shard)
+                states.append(state)
+                yield self._begin(len(states) - 1, table, 0, state)
+
+    def _begin(self, number: int, documents: pa.Table, first: int, state: dict[str, Any] | None) -> Callable[[], int]:
         """One shard through the steps from `first` on."""
         guarded = self._guarded(first, reading=state is not None)
         schema = guarded.chain.schema
-        return self.store.write(number, first, schema, engine.map_table(documents, guarded, schema), self._seconds, state)
+        return partial(self.store.write, number, first, schema, engine.map_table(documents, guarded, schema), self._seconds, state)
 
     def _guarded(self, first: int, *, reading: bool) -> Guarded:
         chain = Chain(self.store.steps[first:], self.store.extraction if reading else None)
@@ -218,8 +235,9 @@ class Cleaning:
         if not ended.exists():
             started, memory = time.process_time(), PeakMemory()
             one.folder.mkdir(exist_ok=True)
-            for number in range(count):
-                if not one.keys.known(number):
+            new = [number for number in range(count) if not one.keys.known(number)]
+            with engine.on(self.recipe.corpus) if one.through_engine and new else nullcontext():
+                for number in new:
                     one.look(number, self._shard(before, number))
             one.decide()
             done = [self.shards / f"{one.name}-{number:05d}.json" for number in range(count)]

@@ -78,7 +78,7 @@ def _reference_model(settings: Settings, models: Path) -> Path:
     reference = Path(settings.reference or "")
     contents = digest_folder(reference) if reference.is_dir() else digest_file(reference) if reference.exists() else ""
     learned = settings.model_dump(exclude={"on", "reference", "max_bits_per_byte"})
-    path = models / f"perplexity-{digest(learned, contents)[:16]}.safetensors"
+    path = models.absolute() / f"perplexity-{digest(learned, contents)[:16]}.safetensors"
     if not path.exists():
         models.mkdir(parents=True, exist_ok=True)
         say(f"clean: learning what good text is from {reference}")

@@ -16,7 +16,7 @@ PATHS = (
     "sources.*.path", "sources.*.tokenizer", "clean.rules.blocked_urls.*", "clean.classifier.model", "clean.perplexity.reference",
     "clean.toxicity.word_list", "clean.spelling.words", "tokens.tokenizer", "tokens.compare.*", "dialogue.pairs.*",
 )  # fmt: skip
-"""What a recipe says as a path, which counts from the recipe's folder."""
+"""What a recipe says as a path, which counts from the recipe's folder; an address (`s3://...`) counts from nowhere."""
 NO_PATHS = ("reference-pages",)
 
 
@@ -56,7 +56,7 @@ def _absolute(place: Any, keys: list[str], folder: Path) -> None:
     for one in inside:
         if rest:
             _absolute(place[one], rest, folder)
-        elif isinstance(place[one], str) and place[one] not in NO_PATHS:
+        elif isinstance(place[one], str) and place[one] not in NO_PATHS and "://" not in place[one]:
             place[one] = str((folder / Path(place[one]).expanduser()).resolve())
 
 

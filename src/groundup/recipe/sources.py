@@ -21,7 +21,8 @@ class FilesSource(Strict):
     snapshot: str | None = None
     """Label of the crawl that it is part of, for `clean.duplicates.scope=snapshot`; not given: it is one by itself."""
     path: str
-    """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder."""
+    """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder. Or an address of either in a store that
+    fsspec knows: `s3://bucket/folder`, `gs://bucket/folder`."""
     text_field: str = "text"
     """The field of a JSON line or Parquet row that holds the document."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from groundup.recipe.assistant import Dialogue, Evaluation
+from groundup.recipe.corpus import Corpus
 from groundup.recipe.model import Model
 from groundup.recipe.parallel import Parallel
 from groundup.recipe.prepare import Clean, Tokens
@@ -24,6 +25,7 @@ class Recipe(Strict):
     seed: int = 1337
     """Of the split, the order of the data, the initialisation and the samples."""
     sources: Annotated[list[Source], Field(min_length=1)]
+    corpus: Corpus = Corpus()
     clean: Clean = Clean()
     tokens: Tokens = Tokens()
     model: Model = Model()

@@ -6,7 +6,7 @@
     report()          clusters by size with samples, the pieces that are repeated most
 
 A shard is a Parquet file of WORK_SCHEMA. What is left is a function of the documents alone, whatever shards they stand in, and of
-texts that differ also in whatever order. Keys are computed through the engine, so on all cores or nodes.
+texts that differ also in whatever order. Keys of words are computed through the engine, so on all cores or nodes.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Pass(ABC):
     """Of its files."""
     step: str
     """In the funnel."""
+    through_engine = False
+    """Whether its keys are computed where the steps are."""
 
     def __init__(self, folder: Path, count: int, columns: int = 1) -> None:
         """`folder`: for files on the way; `count`: shards."""
@@ -144,6 +146,7 @@ class NearCopies(Pass):
     """Near duplicates."""
 
     name, step = "near", "near duplicates"
+    through_engine = True
 
     def __init__(self, folder: Path, count: int, clean: Clean, scopes: Mapping[str, str]) -> None:
         super().__init__(folder, count, clean.duplicates.near.bands)
@@ -207,6 +210,7 @@ class Passages(Pass):
     """Repeated stretches of text."""
 
     name, step = "passages", "repeated passages"
+    through_engine = True
 
     def __init__(self, folder: Path, count: int, clean: Clean, scopes: Mapping[str, str]) -> None:
         super().__init__(folder, count)

@@ -118,6 +118,11 @@ def _kind(name: str) -> tuple[str | None, str]:
     return (None if packing and kind in ("parquet", "epub") else kind), packing
 
 
+def readable(name: str) -> bool:
+    """Whether a file of this name is of a kind that is read here."""
+    return _kind(name)[0] is not None
+
+
 # --- bytes ----------------------------------------------------------------------------------------------------------
 
 

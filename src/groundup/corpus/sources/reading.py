@@ -14,6 +14,7 @@ from typing import Protocol
 from groundup.corpus.document import Document
 from groundup.corpus.sources import warc
 from groundup.corpus.sources.files import LocalFile, Report, page_document, read_file
+from groundup.corpus.sources.remote import RemoteUnit, is_remote
 from groundup.corpus.sources.token_files import COMPANIONS, SUFFIXES, TokenFile
 from groundup.recipe import FilesSource, Recipe, TokenFilesSource
 from groundup.run import read_json
@@ -83,10 +84,9 @@ def units(recipe: Recipe, collected: Path) -> list[tuple[str, Unit]]:
         folder = collected / source.name
         if isinstance(source, FilesSource):
             for entry in read_json(folder / "files.json"):
-                unit: Unit = Missing(entry["relative"], entry["error"]) if "error" in entry else FileUnit(
-                    LocalFile(source.name, Path(entry["path"]), entry["relative"], limit, source.text_field)
-                )
-                found.append((source.name, unit))
+                file = LocalFile(source.name, Path(entry["path"]), entry["relative"], limit, source.text_field)
+                unit: Unit = RemoteUnit(entry["path"], file) if is_remote(entry["path"]) else FileUnit(file)
+                found.append((source.name, Missing(entry["relative"], entry["error"]) if "error" in entry else unit))
         elif isinstance(source, TokenFilesSource):
             for entry in read_json(folder / "files.json"):
                 path = Path(entry["path"])
