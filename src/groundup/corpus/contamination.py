@@ -217,7 +217,7 @@ class Screening:
         if before and not after:
             raise GroundupError(
                 "all text to train on stands in the held-out part or in the tests", where="clean.decontaminate",
-                do="Look at corpus/clean.partial/contamination.jsonl, then take the tests out of the sources, or set clean.decontaminate.on=false.",
+                do=f"{self._folder / 'contamination.jsonl'} shows both texts: take the copies out of the sources, or set clean.decontaminate.on=false.",
             )  # fmt: skip
         warning = None
         if after < before / 2:
