@@ -12,8 +12,10 @@ there would be nothing left.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from groundup.corpus.decontaminate import Finds, HeldOut, Pieces
 from groundup.corpus.dedup.over_shards import without
 from groundup.corpus.dedup.shingles import words
 from groundup.corpus.funnel import Tally
-from groundup.corpus.test_items import EIGHT, Piece, read, test_files
+from groundup.corpus.test_items import ASKS, EIGHT, FIVE, Piece, count, read, test_files
 from groundup.errors import GroundupError
 from groundup.progress import say
 from groundup.recipe.cleaning.decontaminate import Decontaminate
@@ -42,6 +44,10 @@ REMAINING = 100  # of the documents kept that share an n-gram with a test: those
 TESTS_SHOWN = 10  # hits listed of one document; the others are counted
 EXCERPT = 600  # characters of an excerpt
 BEFORE = 100  # of them before the match
+MARK = re.compile(r"[^\w\s]")
+MARK_WITHIN = re.compile(r"\w[^\w\s]+\w")
+ENDED = re.compile(r"(^|[^\w\s,]|\n)\s*$")
+BEGINS = re.compile(r"\s*($|[^\w\s,]|\n)")
 HELD_OUT_SCHEMA = pa.schema([("id", pa.string()), ("whole", pa.string()), ("source", pa.string()), ("url", pa.string()), ("text", pa.large_string())])
 
 
@@ -57,8 +63,9 @@ class Tests:
                 do="Name the files with the questions.",
             )  # fmt: skip
         self._pieces = [piece for one in self.files for piece in one.pieces]
-        self._owners: list[str] = [""] * len(self._pieces)
-        """Of each piece that is held-out text: whose."""
+        self._its: list[str] = [""] * len(self._pieces)
+        """Of each piece that is held-out text: which document's."""
+        self._wholes = np.zeros(0, np.uint64)
         self._path = folder / "held-out.arrow"
         self._documents = HeldOut(settings.ngram)
         self.held_out = {"documents": 0, "too_short": 0, "words": 0}
@@ -72,8 +79,9 @@ class Tests:
                 for row, its in zip(batch, size.tolist(), strict=True):
                     if EIGHT <= its < self.settings.ngram:
                         self._pieces.append(Piece(HELD_OUT, 0, row["id"], row["text"]))
-                        self._owners.append(row["whole"])
+                        self._its.append(row["whole"])
                     self.held_out["too_short"] += its < EIGHT
+                self._wholes = np.concatenate([self._wholes, _hashes([row["whole"] for row in batch])])
                 self._documents.add(found, np.arange(len(batch)) + self.held_out["documents"])
                 writer.write_batch(pa.RecordBatch.from_pylist([{name: row[name] for name in HELD_OUT_SCHEMA.names} for row in batch], HELD_OUT_SCHEMA))
                 self.held_out["documents"] += len(batch)
@@ -81,7 +89,11 @@ class Tests:
 
     def finish(self) -> None:
         """Sort the indexes."""
-        self._short = Pieces([piece.text for piece in self._pieces], self.settings.ngram)
+        squeezed = [(place, text) for place, piece in enumerate(self._pieces) if (text := _squeezed(piece.text, 5 * self.settings.ngram))]
+        texts = [piece.text for piece in self._pieces] + [text for _, text in squeezed]
+        self._pieces += [self._pieces[place] for place, _ in squeezed]
+        self._owners = _hashes(self._its + [self._its[place] for place, _ in squeezed])
+        self._short = Pieces(texts, self.settings.ngram)
         self._documents.finish(self.held_out["documents"])
         self._texts = pa.ipc.open_file(pa.memory_map(str(self._path))).read_all() if self._path.exists() else HELD_OUT_SCHEMA.empty_table()
 
@@ -91,18 +103,31 @@ class Tests:
         return self._documents.sample
 
     def find(self, rows: list[Row]) -> list[list[Row]]:
-        """For each document, the places of tests in it, those that make it a hit first and each with what it shares."""
+        """For each document, the places of tests in it: all that make it a hit, then others that share an n-gram with it.
+
+        Of the others among the held-out documents the one that shares most: boilerplate stands in very many.
+        """
         found = words(pa.array([row["text"] for row in rows], pa.large_string()))
+        wholes = _hashes([row["whole"] for row in rows])
         its: list[list[Row]] = [[] for _ in rows]
-        for finds, held_out in ((self._short.find(found, len(rows)), False), (self._documents.find(found, len(rows)), True)):
+        for index, held_out, owners in ((self._short, False, self._owners), (self._documents, True, self._wholes)):
+            if not len(owners):
+                continue
+            finds = index.find(found, len(rows))
             hit = self._hits(finds, held_out)
-            for place in np.flatnonzero(hit | (finds.copied > 0)).tolist():
+            chosen = np.flatnonzero((hit | (finds.copied > 0)) & (owners[finds.test] != wholes[finds.document]))
+            if held_out:
+                chosen = chosen[np.lexsort((finds.test[chosen], -finds.copied[chosen], ~hit[chosen], finds.document[chosen]))]
+                first = np.ones(len(chosen), np.bool_)
+                first[1:] = finds.document[chosen[1:]] != finds.document[chosen[:-1]]
+                chosen = chosen[first | hit[chosen]]
+            for place in chosen.tolist():
                 document, test = int(finds.document[place]), int(finds.test[place])
-                owner = self._texts["whole"][test].as_py() if held_out else self._owners[test]
-                if owner != rows[document]["whole"]:
+                begin, end = int(finds.begin[place]), int(finds.end[place])
+                if held_out or self._short.size[test] > FIVE or _stands_alone(rows[document]["text"], begin, end):
                     its[document].append({
                         "hit": bool(hit[place]), "held_out": held_out, "test": test, "copied": round(float(finds.copied[place]), 4),
-                        "reworded": round(float(finds.reworded[place]), 4), "begin": int(finds.begin[place]), "end": int(finds.end[place]),
+                        "reworded": round(float(finds.reworded[place]), 4), "begin": begin, "end": end,
                     })  # fmt: skip
         for places in its:
             places.sort(key=lambda one: (not one["hit"], -max(one["copied"], one["reworded"]), one["held_out"], one["test"], one["begin"]))
@@ -115,6 +140,10 @@ class Tests:
         size = self._short.size[finds.test]
         reworded = finds.reworded * size + 1e-6 >= EIGHT + KEPT_WORDS * (size - EIGHT)
         return np.where(size < self.settings.ngram, finds.copied >= 1, hit | reworded)
+
+    def file(self, one: Row) -> str:
+        """Which test it is: a file, or the held-out text."""
+        return HELD_OUT if one["held_out"] else self._pieces[one["test"]].file
 
     def about(self, one: Row) -> tuple[Row, str]:
         """A test by name, and its text."""
@@ -167,7 +196,7 @@ class Screening:
                     text = None
             self._list(row, hits, "dropped" if text is None else "cut")
         if text is None:
-            self.tally.drop(size, "copy of held-out text" if all(self._tests.about(one)[0]["file"] == HELD_OUT for one in hits) else "holds a test", row)
+            self.tally.drop(size, "copy of held-out text" if all(self._tests.file(one) == HELD_OUT for one in hits) else "holds a test", row)
             return None
         after = len(text.encode())
         self._bytes[1] += after
@@ -184,7 +213,7 @@ class Screening:
     def _list(self, row: Row, hits: list[Row], what: str) -> None:
         self._counts[what] += 1
         self._counts["hits"] += len(hits)
-        names = [self._tests.about(one)[0]["file"] for one in hits]
+        names = [self._tests.file(one) for one in hits]
         self._hits.update(names)
         self._documents.update(set(names))
         with (self._folder / "contamination.jsonl").open("a", encoding="utf-8") as stream:
@@ -205,7 +234,7 @@ class Screening:
 
     def _remains(self, row: Row, places: list[Row]) -> None:
         self._counts["remaining"] += 1
-        self._remaining.update({self._tests.about(one)[0]["file"] for one in places})
+        self._remaining.update({self._tests.file(one) for one in places})
         one = max(places, key=lambda one: one["copied"])
         key = (-one["copied"], -one["reworded"], row["id"], one["begin"])
         if len(self._strongest) < REMAINING or key < self._strongest[-1][0]:
@@ -241,6 +270,11 @@ class Screening:
         return {"hits": self._hits[file], "documents_hit": self._documents[file], "documents_remaining": self._remaining[file]}
 
 
+def _hashes(names: list[str]) -> NDArray[np.uint64]:
+    known = {name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") for name in set(names)}
+    return np.array([known[name] for name in names], np.uint64)
+
+
 def _cut(text: str, hits: list[Row]) -> str | None:
     """A text without the tests in it and what stands around them; None where that is more than a small part of it."""
     size = len(text.encode())
@@ -251,6 +285,18 @@ def _cut(text: str, hits: list[Row]) -> str | None:
         else:
             cuts.append((begin, end))
     return without(text, cuts) if sum(end - begin for begin, end in cuts) <= SMALL * size else None
+
+
+def _squeezed(text: str, most: int) -> str:
+    """A piece with the marks within its words gone (Janets for Janet's), as some copies are; nothing where it has none, or many words."""
+    return MARK.sub("", text) if len(text) < 12 * most and MARK_WITHIN.search(text) and count(text) < most else ""
+
+
+def _stands_alone(text: str, begin: int, end: int) -> bool:
+    """Whether a stretch (bytes) is a sentence or a line by itself, or asks: five words may stand in another sentence by chance."""
+    data = text.encode()
+    before, after = data[max(0, begin - 8) : begin].decode("utf-8", "ignore"), data[end : end + 8].decode("utf-8", "ignore")
+    return after.lstrip(" \"'»”’)").startswith(ASKS) or bool(ENDED.search(before) and BEGINS.match(after))
 
 
 def _around(text: str, match: str) -> str:

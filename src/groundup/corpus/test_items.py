@@ -5,14 +5,14 @@ of their own are
 
     every leaf of n words or more (13)             question, passage, explanation, long answer
     every leaf, and line of one, that asks         from FIVE words on: it ends with a question mark
-    the first leaf of EIGHT words or more,         the question that does not ask ("The largest moon of Saturn is"), but no choice
-    where no piece comes before it                 and no answer
+    the first leaf that is not one of a list       the question that does not ask ("The largest moon of Saturn is"): from FIVE words on where
+                                                   the record begins with it, else from EIGHT
     where a record has none of these               all its leaves joined in their order, from eight words on; where it begins with
                                                    choices, those of eight words or more
 
 Short answers are no pieces: "That's one small step for a man" stands in many an honest page. Nor is what has hardly any different words,
-such as lists of numbers. Words that most records of a field begin or end with ("Question:", "Answer:") are no part of a piece: a page
-that copies the question does not copy them.
+such as lists of numbers. Labels that most records of a field have ("Question:", "Answer:") are no part of a piece: a page that copies the
+question does not copy them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pyarrow import parquet
 
 from groundup.errors import GroundupError
 
-EIGHT, FIVE = 8, 5  # words: of any piece, and of a question; five different ones of two letters or more in both
+EIGHT, FIVE, THREE = 8, 5, 3  # words: of any piece, of a question; of two letters or more and different, five and three
 FEWEST = 10  # records of a field before what they begin with counts as a form
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 WORD = re.compile(r"[^\W_]+|_")
@@ -122,29 +122,30 @@ def _pieces(leaves: list[Leaf], forms: dict[str, Form], n: int) -> list[tuple[st
     """The pieces of a record, each with its field."""
     found: list[tuple[str, str]] = []
     choices: list[tuple[str, str]] = []
-    for where, leaf, listed in leaves:
+    first = True
+    for place, (where, leaf, listed) in enumerate(leaves):
         text = _without(leaf, forms[where])
         size = _size(text)
-        if size >= n or (size >= FIVE and text.endswith(ASKS)) or (size >= EIGHT and not listed and not found):
+        if size >= n or (size >= FIVE and text.endswith(ASKS)) or (first and not listed and size >= (EIGHT if place else FIVE)):
             found.append((where, text))
+            first &= listed
         elif size >= EIGHT and listed:
             choices.append((where, text))
         for line in leaf.split("\n") if "\n" in leaf else ():
             asked = LABEL.sub("", line).strip()
             if asked.endswith(ASKS) and asked != text and _size(asked) >= FIVE:
                 found.append((where, asked))
-    if not found and choices and leaves[0][2]:
-        return choices
-    if found:
-        return found
-    together = " ".join(leaf for _, leaf, _ in leaves)
-    return [("all", together)] if _size(together) >= EIGHT else []
+    if found or not choices or not leaves[0][2]:
+        together = " ".join(leaf for _, leaf, _ in leaves)
+        return found or ([("all", together)] if _size(together) >= EIGHT else [])
+    return choices
 
 
 def _size(text: str) -> int:
     """Words of a text; 0 where hardly any of them differ."""
     words = WORD.findall(APART.sub(r" \g<0>\g<0> ", text).lower())
-    return len(words) if len({word for word in words if len(word) > 1 and not word.isdigit()}) >= FIVE else 0
+    different = len({word for word in words if len(word) > 1 and not word.isdigit()})
+    return len(words) if different >= (FIVE if len(words) >= EIGHT else THREE) else 0
 
 
 def count(text: str) -> int:
@@ -231,13 +232,14 @@ def _common(lists: list[list[str]]) -> tuple[str, ...]:
 
 
 def _without(leaf: str, form: Form) -> str:
-    """A leaf without what most of its field begin and end with."""
-    begin, end = form
+    """A leaf without the labels that most of its field have before and after it."""
     found = list(WORD.finditer(leaf))
-    words = [one[0].lower() for one in found]
-    start = len(begin) if begin and tuple(words[: len(begin)]) == begin else 0
-    stop = len(words) - len(end) if end and tuple(words[len(words) - len(end) :]) == end else len(words)
+    words = tuple(one[0].lower() for one in found)
+    begin, end = form
+    start = len(begin) if words[: len(begin)] == begin else 0
+    while start and (start == len(words) or not re.search(r"[:\n]", leaf[found[start - 1].end() : found[start].start()])):
+        start -= 1
+    stop = len(words) - len(end) if end and words[len(words) - len(end) :] == end and leaf.rstrip().endswith(":") else len(words)
     if start >= stop:
-        return leaf.strip() if not start and stop == len(words) else ""
-    text = leaf[found[start].start() if start else 0 : found[stop].start() if stop < len(words) else len(leaf)]
-    return text.strip()
+        return leaf.strip()
+    return leaf[found[start].start() if start else 0 : found[stop - 1].end() + 1 if stop < len(words) else len(leaf)].strip()

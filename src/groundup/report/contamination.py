@@ -88,7 +88,8 @@ def beside(one: Row) -> Row:
 def shared(one: str, other: str) -> tuple[Markup, Markup]:
     """Both texts as HTML, the words that stand in both in the same order in <mark>."""
     found = [list(WORD.finditer(text)) for text in (one, other)]
-    matcher = SequenceMatcher(None, *([word[0].lower() for word in its] for its in found), autojunk=False)
+    mine, its = ([word[0].lower() for word in all_words] for all_words in found)
+    matcher = SequenceMatcher(None, mine, its, autojunk=False)
     blocks = [block for block in matcher.get_matching_blocks() if block.size >= FEWEST]
     return _marked(one, found[0], [(block.a, block.size) for block in blocks]), _marked(other, found[1], [(block.b, block.size) for block in blocks])
 
