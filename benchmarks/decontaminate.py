@@ -32,9 +32,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from groundup.corpus.contamination import Tests, _batches
+from groundup.corpus.contamination import AllTests, _batches
 from groundup.corpus.document import cut
-from groundup.corpus.test_items import _records, count, test_files
+from groundup.corpus.evaluation_items import _records, count, evaluation_files
 from groundup.recipe.cleaning.decontaminate import Decontaminate
 
 KINDS = ("verbatim", "punctuation", "embedded", "1 word in 10", "1 word in 6")
@@ -123,7 +123,7 @@ def main() -> None:
     settings = Decontaminate(files=[str(options.data / "eval")])
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        tests = Tests(settings, Path(folder))
+        tests = AllTests(settings, Path(folder))
         tests.finish()
         indexed = time.perf_counter() - began
         pool, screened, size, seconds, flagged = [], 0, 0, 0.0, []
@@ -143,7 +143,7 @@ def main() -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         table: dict[str, Counter[str]] = defaultdict(Counter)
         missed: list[tuple[str, str, str]] = []
-        for name, path in test_files(settings.files):
+        for name, path in evaluation_files(settings.files):
             name = "eval/mmlu_dev/*" if "mmlu_dev" in name else name
             if "meta_data" in name:
                 continue

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from groundup.corpus.decontaminate import Finds, HeldOut, Pieces
 from groundup.corpus.dedup.over_shards import without
 from groundup.corpus.dedup.shingles import words
+from groundup.corpus.evaluation_items import ASKS, EIGHT, FIVE, Piece, count, evaluation_files, read
 from groundup.corpus.funnel import Tally
-from groundup.corpus.test_items import ASKS, EIGHT, FIVE, Piece, count, read, test_files
 from groundup.errors import GroundupError
 from groundup.progress import say
 from groundup.recipe.cleaning.decontaminate import Decontaminate
@@ -51,12 +51,12 @@ BEGINS = re.compile(r"\s*($|[^\w\s,]|\n)")
 HELD_OUT_SCHEMA = pa.schema([("id", pa.string()), ("whole", pa.string()), ("source", pa.string()), ("url", pa.string()), ("text", pa.large_string())])
 
 
-class Tests:
+class AllTests:
     """What must not be trained on, indexed. Add the held-out rows, then `finish`."""
 
     def __init__(self, settings: Decontaminate, folder: Path) -> None:
         self.settings = settings
-        self.files = [read(name, path, settings.ngram) for name, path in test_files(settings.files)]
+        self.files = [read(name, path, settings.ngram) for name, path in evaluation_files(settings.files)]
         if settings.files and not any(one.pieces for one in self.files):
             raise GroundupError(
                 f"no question or text of {EIGHT} words or more in {len(self.files):,} evaluation files", where="clean.decontaminate.files",
@@ -65,7 +65,7 @@ class Tests:
         self._pieces = [piece for one in self.files for piece in one.pieces]
         self._its: list[str] = [""] * len(self._pieces)
         """Of each piece that is held-out text: which document's."""
-        self._wholes = np.zeros(0, np.uint64)
+        self._held_out_of: list[NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
         self._path = folder / "held-out.arrow"
         self._documents = HeldOut(settings.ngram)
         self.held_out = {"documents": 0, "too_short": 0, "words": 0}
@@ -81,7 +81,7 @@ class Tests:
                         self._pieces.append(Piece(HELD_OUT, 0, row["id"], row["text"]))
                         self._its.append(row["whole"])
                     self.held_out["too_short"] += its < EIGHT
-                self._wholes = np.concatenate([self._wholes, _hashes([row["whole"] for row in batch])])
+                self._held_out_of.append(_hashes([row["whole"] for row in batch]))
                 self._documents.add(found, np.arange(len(batch)) + self.held_out["documents"])
                 writer.write_batch(pa.RecordBatch.from_pylist([{name: row[name] for name in HELD_OUT_SCHEMA.names} for row in batch], HELD_OUT_SCHEMA))
                 self.held_out["documents"] += len(batch)
@@ -95,6 +95,7 @@ class Tests:
         self._owners = _hashes(self._its + [self._its[place] for place, _ in squeezed])
         self._short = Pieces(texts, self.settings.ngram)
         self._documents.finish(self.held_out["documents"])
+        self._wholes = np.concatenate(self._held_out_of)
         self._texts = pa.ipc.open_file(pa.memory_map(str(self._path))).read_all() if self._path.exists() else HELD_OUT_SCHEMA.empty_table()
 
     @property
@@ -159,7 +160,7 @@ class Tests:
 class Screening:
     """Goes through the rows of a split corpus in order."""
 
-    def __init__(self, tests: Tests, folder: Path) -> None:
+    def __init__(self, tests: AllTests, folder: Path) -> None:
         self._tests, self._folder = tests, folder
         self.tally = Tally("decontaminate")
         self._hits: Counter[str] = Counter()

@@ -29,16 +29,16 @@ from pyarrow import parquet
 from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.chain import Chain
-from groundup.corpus.contamination import Screening, Tests
+from groundup.corpus.contamination import AllTests, Screening
 from groundup.corpus.dedup import exact, over_shards
 from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
+from groundup.corpus.evaluation_items import evaluation_files
 from groundup.corpus.funnel import Tally, merge, tally
 from groundup.corpus.recipe_steps import EXTRACTION, steps
 from groundup.corpus.sources.files import Report
 from groundup.corpus.sources.reading import Unit, units
 from groundup.corpus.split import Split
 from groundup.corpus.store import Store
-from groundup.corpus.test_items import test_files
 from groundup.corpus.workers import Guarded
 from groundup.errors import GroundupError
 from groundup.recipe import Recipe
@@ -58,7 +58,7 @@ def clean(run: Run, collected: Stage) -> Stage:
         "steps": [(named.name, named.settings) for named in store.steps], "sources": _sources(recipe), "seed": recipe.seed,
         "clean": recipe.clean.model_dump(include={"max_document_characters", "duplicates", "held_out"}),
         "least": recipe.clean.length.min_characters,
-        "decontaminate": [recipe.clean.decontaminate.model_dump(), *(digest_file(path) for _, path in test_files(recipe.clean.decontaminate.files))],
+        "decontaminate": [recipe.clean.decontaminate.model_dump(), *(digest_file(path) for _, path in evaluation_files(recipe.clean.decontaminate.files))],
     }  # fmt: skip
     stage = run.stage("clean", "corpus/clean", depends=depends, inputs={"collect": collected.digest})
     if stage.done:
@@ -344,7 +344,7 @@ class Cleaning:
         settings = self.recipe.clean.decontaminate
         if not settings.on or not (settings.held_out or settings.files):
             return None
-        tests = Tests(settings, self.shards)
+        tests = AllTests(settings, self.shards)
         if settings.held_out:
             tests.add_held_out(part for rows in split_rows() for part in rows if part["split"] == "held-out")
         tests.finish()

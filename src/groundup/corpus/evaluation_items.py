@@ -74,7 +74,7 @@ class Pieces:
     """Records of too few words to be looked for."""
 
 
-def test_files(given: list[str]) -> list[tuple[str, Path]]:
+def evaluation_files(given: list[str]) -> list[tuple[str, Path]]:
     """The files named, and those below the folders named, in order, with the names that the report has for them.
 
     Raises GroundupError for what is not there, or of a kind that is not read; in a folder other files are passed over.
