@@ -91,8 +91,9 @@ class AllTests:
         """Sort the indexes."""
         squeezed = [(place, text) for place, piece in enumerate(self._pieces) if (text := _squeezed(piece.text, 5 * self.settings.ngram))]
         texts = [piece.text for piece in self._pieces] + [text for _, text in squeezed]
-        self._pieces += [self._pieces[place] for place, _ in squeezed]
-        self._owners = _hashes(self._its + [self._its[place] for place, _ in squeezed])
+        self._same = np.array([*range(len(self._pieces)), *(place for place, _ in squeezed)], np.int64)
+        """Of each text in the index, its piece."""
+        self._owners = _hashes(self._its)[self._same]
         self._short = Pieces(texts, self.settings.ngram)
         self._documents.finish(self.held_out["documents"])
         self._wholes = np.concatenate(self._held_out_of)
@@ -127,12 +128,10 @@ class AllTests:
                 begin, end = int(finds.begin[place]), int(finds.end[place])
                 if held_out or self._short.size[test] > FIVE or _stands_alone(rows[document]["text"], begin, end):
                     its[document].append({
-                        "hit": bool(hit[place]), "held_out": held_out, "test": test, "copied": round(float(finds.copied[place]), 4),
+                        "hit": bool(hit[place]), "held_out": held_out, "test": test if held_out else int(self._same[test]), "copied": round(float(finds.copied[place]), 4),
                         "reworded": round(float(finds.reworded[place]), 4), "begin": begin, "end": end,
                     })  # fmt: skip
-        for places in its:
-            places.sort(key=lambda one: (not one["hit"], -max(one["copied"], one["reworded"]), one["held_out"], one["test"], one["begin"]))
-        return its
+        return [_once(places) for places in its]
 
     def _hits(self, finds: Finds, held_out: bool) -> NDArray[np.bool_]:
         hit: NDArray[np.bool_] = finds.copied >= self.settings.share
@@ -269,6 +268,18 @@ class Screening:
 
     def _of(self, file: str) -> dict[str, int]:
         return {"hits": self._hits[file], "documents_hit": self._documents[file], "documents_remaining": self._remaining[file]}
+
+
+def _once(places: list[Row]) -> list[Row]:
+    """The places of a document, the surest first, none of which is a piece where that was found already in another spelling."""
+    kept: list[Row] = []
+    spans: dict[tuple[bool, int], list[tuple[int, int]]] = {}
+    for one in sorted(places, key=lambda one: (not one["hit"], -max(one["copied"], one["reworded"]), one["held_out"], one["test"], one["begin"])):
+        there = spans.setdefault((one["held_out"], one["test"]), [])
+        if not any(begin < one["end"] and one["begin"] < end for begin, end in there):
+            there.append((one["begin"], one["end"]))
+            kept.append(one)
+    return kept
 
 
 def _hashes(names: list[str]) -> NDArray[np.uint64]:

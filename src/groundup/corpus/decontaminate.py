@@ -30,7 +30,7 @@ from groundup.corpus.dedup.substring import windows
 
 SEED = 5  # words in a row by which a piece is found
 MOST_PLACES = 200  # of a gram: one that stands in more places of the tests tells none of them from the others
-MOST_GRAMS = 40_000_000  # of held-out documents that are kept: 0.5 GB, and as much again while they are sorted
+MOST_GRAMS = 16_000_000  # of held-out documents that are kept: 100 MB of text; 0.4 GB, and 1.3 GB while they are sorted
 REACH = 3  # words that may have come in or gone since the last place that agrees
 APART = 12  # words: places of a piece that lie further from where they should are another find
 LEAST_FOUND = 0.1  # of a piece's seeds that must be there before it is laid beside the document
@@ -176,7 +176,7 @@ class HeldOut:
         return float(2.0**-self._bits)
 
     def add(self, found: Words, numbers: Places) -> None:
-        """Documents; `numbers` of each names it in the finds."""
+        """Documents; `numbers`, which grow from call to call, name them in the finds."""
         value, token = _grams(found, self.n)
         owner = numbers[found.document[token]].astype(np.uint32)
         kept = self._small(value)
@@ -198,8 +198,9 @@ class HeldOut:
         value = np.concatenate([np.zeros(0, np.uint64), *self._values])
         owner = np.concatenate([np.zeros(0, np.uint32), *self._owners])
         self._values, self._owners = [], []
-        order = np.lexsort((owner, value))
+        order = np.argsort(value, kind="stable")  # numbers were added in their order
         value, owner = value[order], owner[order]
+        del order
         fresh = np.ones(len(value), np.bool_)
         fresh[1:] = (value[1:] != value[:-1]) | (owner[1:] != owner[:-1])
         self._grams = Grams(value[fresh], owner[fresh])
