@@ -32,9 +32,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from groundup.corpus.contamination import AllTests, _batches
+from groundup.corpus.contamination import AllTests, in_batches
 from groundup.corpus.document import cut
-from groundup.corpus.evaluation_items import _records, count, evaluation_files
+from groundup.corpus.evaluation_items import count, evaluation_files, records_of
 from groundup.recipe.cleaning.decontaminate import Decontaminate
 
 KINDS = ("verbatim", "punctuation", "embedded", "1 word in 10", "1 word in 6")
@@ -127,7 +127,7 @@ def main() -> None:
         tests.finish()
         indexed = time.perf_counter() - began
         pool, screened, size, seconds, flagged = [], 0, 0, 0.0, []
-        for batch in _batches(row(number, text, name) for number, (name, text) in enumerate(clean_documents(options.data / "pretrain"))):
+        for batch in in_batches(row(number, text, name) for number, (name, text) in enumerate(clean_documents(options.data / "pretrain"))):
             began = time.perf_counter()
             found = tests.find(batch)
             seconds += time.perf_counter() - began
@@ -147,7 +147,7 @@ def main() -> None:
             name = "eval/mmlu_dev/*" if "mmlu_dev" in name else name
             if "meta_data" in name:
                 continue
-            asked = list(dict.fromkeys(text for record in _records(path) if (text := question(record))))
+            asked = list(dict.fromkeys(text for record in records_of(path) if (text := question(record))))
             chosen = rng.sample(asked, min(options.each, len(asked)))
             for kind in KINDS:
                 rows = [row(number, planted(rng.choice(pool), text, kind, rng)) for number, text in enumerate(chosen)]

@@ -73,7 +73,7 @@ class AllTests:
     def add_held_out(self, rows: Iterable[Row]) -> None:
         """All held-out rows; their texts are kept in a file."""
         with pa.OSFile(str(self._path), "wb") as sink, pa.ipc.new_file(sink, HELD_OUT_SCHEMA) as writer:
-            for batch in _batches(rows):
+            for batch in in_batches(rows):
                 found = words(pa.array([row["text"] for row in batch], pa.large_string()))
                 size = np.bincount(found.document, minlength=len(batch))
                 for row, its in zip(batch, size.tolist(), strict=True):
@@ -157,7 +157,10 @@ class AllTests:
 
 
 class Screening:
-    """Goes through the rows of a split corpus in order."""
+    """Goes through the rows of a split corpus in order, once, and then writes the summary; its tally is the funnel's last step.
+
+    Where the split runs through documents, the tally counts both parts.
+    """
 
     def __init__(self, tests: AllTests, folder: Path) -> None:
         self._tests, self._folder = tests, folder
@@ -172,7 +175,7 @@ class Screening:
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows that stay, in order, some with less text."""
-        for batch in _batches(rows):
+        for batch in in_batches(rows):
             train = [row for row in batch if row["split"] == "train"]
             found = iter(self._tests.find(train))
             for row in batch:
@@ -320,7 +323,8 @@ def _around(text: str, match: str) -> str:
     return text[max(0, place - BEFORE) :][:EXCERPT]
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows by the BATCH_BYTES; what is found in them does not depend on it."""
     held: list[Row] = []
     size = 0
     for row in rows:

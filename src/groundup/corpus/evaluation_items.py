@@ -98,7 +98,7 @@ def evaluation_files(given: list[str]) -> list[tuple[str, Path]]:
 def read(name: str, path: Path, n: int) -> Pieces:
     """The pieces of a file; from n words on a text is long. Raises GroundupError where it cannot be read."""
     try:
-        records = [list(_leaves(record, "", False)) for record in _records(path)]
+        records = [list(_leaves(record, "", False)) for record in records_of(path)]
     except (OSError, ValueError, EOFError, csv.Error, pa.ArrowException, RecursionError) as error:
         raise _error(path, f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}", "Repair it, or take it out of the recipe.") from None
     found = Pieces(name, len(records))
@@ -162,7 +162,8 @@ def _kind(path: Path) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
-def _records(path: Path) -> Iterator[Any]:
+def records_of(path: Path) -> Iterator[Any]:
+    """The records of a file: lines or elements of JSON, rows of a table, blocks of text between blank lines (or lines, where none is blank)."""
     kind = _kind(path)
     if kind == ".parquet":
         with parquet.ParquetFile(path) as table:

@@ -58,7 +58,7 @@ def clean(run: Run, collected: Stage) -> Stage:
         "steps": [(named.name, named.settings) for named in store.steps], "sources": _sources(recipe), "seed": recipe.seed,
         "clean": recipe.clean.model_dump(include={"max_document_characters", "duplicates", "held_out"}),
         "least": recipe.clean.length.min_characters,
-        "decontaminate": [recipe.clean.decontaminate.model_dump(), *(digest_file(path) for _, path in evaluation_files(recipe.clean.decontaminate.files))],
+        "decontaminate": _decontaminate(recipe),
     }  # fmt: skip
     stage = run.stage("clean", "corpus/clean", depends=depends, inputs={"collect": collected.digest})
     if stage.done:
@@ -88,6 +88,12 @@ def store_of(run: Run, recipe: Recipe, collected: Stage) -> Store:
 
 def _sources(recipe: Recipe) -> list[dict[str, Any]]:
     return [source.model_dump(include={"kind", "name", "text_field"}) for source in recipe.sources]
+
+
+def _decontaminate(recipe: Recipe) -> list[Any]:
+    """What decontamination depends on: its settings and the contents of the tests."""
+    settings = recipe.clean.decontaminate
+    return [settings.model_dump(), *(digest_file(path) for _, path in evaluation_files(settings.files))] if settings.on else []
 
 
 class Cleaning:
