@@ -10,7 +10,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.corpus.dedup import substring
+from groundup.corpus.dedup import keys, substring
+from groundup.corpus.dedup.keys import Keys, copies
 from groundup.corpus.dedup.shingles import words
 
 
@@ -40,18 +41,18 @@ def test_repeats_are_those_of_a_plain_search(documents: list[list[str]], n: int,
     texts = [pa.array([" ".join(documents[row]) for row in part], pa.large_string()) for part in parts]
     found = [words(text) for text in texts]
     at = [substring.windows(its, n) for its in found]
-    before, substring.AT_ONCE = substring.AT_ONCE, at_once
+    before, keys.AT_ONCE = keys.AT_ONCE, at_once
     try:
         with tempfile.TemporaryDirectory() as folder:
-            repeats = substring.Repeats(Path(folder))
-            for part, its, window in zip(parts, found, at, strict=True):
+            repeats = Keys(Path(folder), len(parts))
+            for number, (part, its, window) in enumerate(zip(parts, found, at, strict=True)):
                 rank = np.array([ranks[row] for row in part], np.uint64)
-                repeats.add(window, rank[its.document[window.token]])
-            copies = list(repeats.copies())
+                repeats.write(number, window.value[:, None], rank[its.document[window.token]])
+            marks = np.split(copies(repeats) < 0, repeats.starts[1:-1])
     finally:
-        substring.AT_ONCE = before
+        keys.AT_ONCE = before
     gone = [[False] * len(document) for document in documents]
-    for part, its, window, copy in zip(parts, found, at, copies, strict=True):
+    for part, its, window, copy in zip(parts, found, at, marks, strict=True):
         for row, begin, end in substring.spans(its, window, copy, n):
             inside = (its.document == row) & (its.begin >= begin) & (its.end <= end)
             first = int(np.flatnonzero(its.document == row)[0])

@@ -111,6 +111,18 @@ def funnel() -> dict[str, Any]:
     }
 
 
+def copies() -> dict[str, Any]:
+    """What the steps that look for copies tell, more than is shown unfolded."""
+    sample = {"id": "x", "source": "web", "url": "https://copies.example/1.html", "text": HOSTILE}
+    return {
+        "duplicate documents": {"repeated": []}, "duplicate lines": {"repeated": [{"times": 61_036, "bytes": 3_051_800, "text": HOSTILE}] * 12},
+        "near duplicates": {
+            "sizes": {"2": 900, "3": 120, "9": 4, "15": 1, "1200": 1},
+            "clusters": [{"documents": 1200 - number, "kept": sample, "dropped": [sample] * 4} for number in range(12)],
+        },
+    }  # fmt: skip
+
+
 def cleaning_funnel() -> dict[str, Any]:
     """funnel.json of a build with every step on, its samples and changes hostile now and then; adds up from step to step."""
     draw = random.Random(11)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import HOSTILE, cleaning_funnel, fabricate, mentions
+from fabricated import HOSTILE, cleaning_funnel, copies, fabricate, mentions
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
@@ -127,6 +127,21 @@ def test_the_funnels_page_says_all_there_is(cleaned: Run) -> None:
     assert "Cut." in text, "a step with nothing to tell is named"
     for source in told["steps"][0]["sources"]:
         assert source in text
+
+
+def test_copies_are_shown_by_size_and_by_times(cleaned: Run) -> None:
+    path = cleaned.path / "corpus/clean/funnel.json"
+    write_json(path, {**read_json(path), "duplicates": copies()})
+    manifest = cleaned.path / "corpus/clean/manifest.json"
+    told = {"seconds_by_step": {"near duplicates": 30.0}, "peak_bytes_by_step": {"near duplicates": 123_000_000}}
+    write_json(manifest, {**read_json(manifest), "counts": told})
+    html = funnel.render(cleaned) or ""
+    text = Reader(html).text
+    assert "Near duplicates (30 s of processor time and 123 MB of memory at most)" in text
+    assert "3,411 documents stand in 1,026 clusters" in text and "8 to 15 documents" in text and "1,024 to 2,047 documents" in text
+    assert "1,200 documents" in text and "Dropped, 4 of 1,199" in text and "2 more of the largest clusters" in text
+    assert "61,036" in text and words.size(3_051_800) in text and "Duplicate lines" in text
+    assert 'id="copies"' in html and 'href="#copies"' in html and HOSTILE not in html
 
 
 def test_sources_add_up_to_the_steps(cleaned: Run) -> None:

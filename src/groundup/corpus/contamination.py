@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from groundup.corpus.decontaminate import Finds, HeldOut, Pieces
-from groundup.corpus.dedup.over_shards import without
+from groundup.corpus.dedup.passes import without
 from groundup.corpus.dedup.shingles import words
 from groundup.corpus.evaluation_items import ASKS, EIGHT, FIVE, Piece, count, evaluation_files, read
 from groundup.corpus.funnel import Tally
@@ -36,7 +36,7 @@ from groundup.run import write_json
 Row = dict[str, Any]
 
 HELD_OUT = "held-out"  # what the report calls the held-out text among the tests
-BATCH_BYTES = 2 << 20  # of documents compared at once
+BATCH_BYTES = 1 << 20  # of documents compared at once
 AROUND = 200  # characters on either side of a test that go with it (GPT-3, Brown et al. 2020, appendix C)
 SMALL = 0.1  # of a document: if all tests in it take no more, with what stands around them, the rest is kept
 KEPT_WORDS = 2 / 3  # of a reworded test's words beyond the eighth that must be where they should; the first eight all

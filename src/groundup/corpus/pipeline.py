@@ -6,8 +6,9 @@
     corpus/steps/...                      what each step did to each document (corpus/store.py)
 
 Shard by shard the sources are read and taken through the steps; then duplicates are dropped over all shards; then the
-split is drawn, what stands in the held-out part or in tests is taken out of the rest, and the parts are written. Each shard is a file that appears whole, its counts beside it, so a build that is
-cut off goes on after the last one, and each is a function of the recipe and the sources alone: the bytes are the same.
+split is drawn, what stands in the held-out part or in tests is taken out of the rest, and the parts are written. Each
+shard is a file that appears whole, its counts beside it, so a build that is cut off goes on after the last one, and each is
+a function of the recipe and the sources alone: the bytes are the same.
 A changed step runs again on what the step before it left, and so do those after it.
 """
 
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
@@ -30,10 +31,11 @@ from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.chain import Chain
 from groundup.corpus.contamination import AllTests, Screening
-from groundup.corpus.dedup import exact, over_shards
+from groundup.corpus.dedup.passes import RANKED_SCHEMA, Pass, passes
 from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
 from groundup.corpus.evaluation_items import evaluation_files
 from groundup.corpus.funnel import Tally, merge, tally
+from groundup.corpus.memory import PeakMemory
 from groundup.corpus.recipe_steps import EXTRACTION, steps
 from groundup.corpus.sources.files import Report
 from groundup.corpus.sources.reading import Unit, units
@@ -57,7 +59,7 @@ def clean(run: Run, collected: Stage) -> Stage:
     depends = {
         "steps": [(named.name, named.settings) for named in store.steps], "sources": _sources(recipe), "seed": recipe.seed,
         "clean": recipe.clean.model_dump(include={"max_document_characters", "duplicates", "held_out"}),
-        "least": recipe.clean.length.min_characters,
+        "least": recipe.clean.length.min_characters, "snapshots": _snapshots(recipe) if recipe.clean.duplicates.scope == "snapshot" else None,
         "decontaminate": _decontaminate(recipe),
     }  # fmt: skip
     stage = run.stage("clean", "corpus/clean", depends=depends, inputs={"collect": collected.digest})
@@ -74,7 +76,7 @@ def clean(run: Run, collected: Stage) -> Stage:
         "files": funnel["inputs"]["files"], "documents_read": funnel["inputs"]["documents"], "bytes_read": funnel["inputs"]["bytes"],
         "skipped": len(funnel["skipped"]),
         **{f"{split}_{name}": value for split, counts in funnel["splits"].items() for name, value in counts.items()},
-        "seconds_by_step": cleaning.seconds_by_step(),
+        "seconds_by_step": cleaning.seconds_by_step(), "peak_bytes_by_step": cleaning.peak_bytes_by_step(),
     })  # fmt: skip
     return stage
 
@@ -90,6 +92,11 @@ def _sources(recipe: Recipe) -> list[dict[str, Any]]:
     return [source.model_dump(include={"kind", "name", "text_field"}) for source in recipe.sources]
 
 
+def _snapshots(recipe: Recipe) -> dict[str, str]:
+    """Of each source."""
+    return {source.name: getattr(source, "snapshot", None) or source.name for source in recipe.sources}
+
+
 def _decontaminate(recipe: Recipe) -> list[Any]:
     """What decontamination depends on: its settings and the contents of the tests."""
     settings = recipe.clean.decontaminate
@@ -102,23 +109,19 @@ class Cleaning:
     def __init__(self, recipe: Recipe, collected: Path, work: Path, shards: Path, store: Store) -> None:
         self.recipe, self.collected, self.work, self.shards, self.store = recipe, collected, work, shards, store
         self._seconds = [0.0] * len(store.steps)
-        length = recipe.clean.length
-        self._shortest = length.min_characters if length.on else 1  # characters that a text without its copies must have left
+        self._duplicates: dict[str, dict[str, float]] = {}
 
     def run(self) -> None:
         """Do what is left to do; the funnel is written last."""
         reading = self._through_steps()
-        order: tuple[exact.Unit, ...] = ("documents", "paragraphs", "lines")
         current, count = "stepped", len(reading)
         stepped = [self._stepped(number) for number in range(count)]
         tallies = merge([[Tally(**one) for one in state["tallies"]] for state in stepped])
-        for unit in (unit for unit in order if getattr(self.recipe.clean.duplicates, unit)):
-            tallies += self._drop_duplicates(unit, current, count)
-            current = unit
-        for further, drop in (("near", self._drop_near), ("passages", self._cut_passages)):
-            if getattr(self.recipe.clean.duplicates, further).on:
-                tallies += self._over_all(further, drop, current, count)
-                current = further
+        duplicates: dict[str, Row] = {}
+        for one in passes(self.recipe.clean, _snapshots(self.recipe), self.shards, count):
+            found, duplicates[one.step] = self._without_copies(one, current, count)
+            tallies += found
+            current = one.name
         self._refuse_nothing(tallies, reading)
         splits = self._write_parts(current, count, tallies)
         last = reading[-1]
@@ -126,6 +129,7 @@ class Cleaning:
             "inputs": {"files": last["files"], "bytes": last["bytes"], "documents": last["documents"]},
             "skipped": [entry for state in reading for entry in state["skipped"]],
             "steps": [one.json() for one in tallies],
+            "duplicates": duplicates,
             "notes": [entry for state, after in zip(reading, stepped, strict=True) for entry in [*state["notes"], *after["notes"]]],
             "splits": splits,
         }
@@ -134,7 +138,12 @@ class Cleaning:
 
     def seconds_by_step(self) -> dict[str, float]:
         """Processor time of each step in this process's run, of all workers together (seconds); 0: nothing had to be done."""
-        return {named.name: round(spent, 3) for named, spent in zip(self.store.steps, self._seconds, strict=True)}
+        spent = {named.name: round(spent, 3) for named, spent in zip(self.store.steps, self._seconds, strict=True)}
+        return spent | {step: its["seconds"] for step, its in self._duplicates.items()}
+
+    def peak_bytes_by_step(self) -> dict[str, int]:
+        """Most memory that this process had while it looked for each kind of copies."""
+        return {step: int(its["peak_bytes"]) for step, its in self._duplicates.items()}
 
     # --- reading, and the steps on single documents -------------------------------------------------------------
 
@@ -182,13 +191,20 @@ class Cleaning:
                 after = self.store.after(documents, place, did)
                 tallies.append(tally(named.name, documents, sizes, did, after["text"]))
                 documents, sizes = after, did["bytes"]
-            kept = documents.filter(pc.is_null(documents["dropped_by"]))
+            kept = documents.append_column("quality", self._quality(number, documents)).filter(pc.is_null(documents["dropped_by"]))
             notes: list[dict[str, str]] = []
             rows = self._cut_long((row for batch in kept.to_batches(engine.BATCH_ROWS) for row in batch.to_pylist()), long := Tally("cut"), notes)
-            engine.write(self._shard("stepped", number), batches(rows, SCHEMA), SCHEMA)
+            engine.write(self._shard("stepped", number), batches(rows, RANKED_SCHEMA), RANKED_SCHEMA)
             write_json(done, {"tallies": [vars(one) for one in [*tallies, long]], "notes": notes})
         found: dict[str, Any] = read_json(done)
         return found
+
+    def _quality(self, number: int, documents: pa.Table) -> pa.ChunkedArray | pa.Array:
+        """The score that copies are ranked by, where they are."""
+        if self.recipe.clean.duplicates.keep != "best-quality":
+            return pa.nulls(documents.num_rows, pa.float64())
+        place = [named.name for named in self.store.steps].index("classifier")
+        return self.store.done(number, place, ["score"])["score"]
 
     def _cut_long(self, rows: Iterable[Row], long: Tally, notes: list[dict[str, str]]) -> Iterator[Row]:
         """Cut what the sources could not: pages and books, whose text is known only after the step `html`."""
@@ -207,86 +223,32 @@ class Cleaning:
 
     # --- duplicates over all shards -----------------------------------------------------------------------------
 
-    def _drop_duplicates(self, unit: exact.Unit, before: str, count: int) -> list[Tally]:
-        """One unit (documents, paragraphs, lines) over the shards of the step before, which are then removed."""
-        done = [self.shards / f"{unit}-{number:05d}.json" for number in range(count)]
-        if not all(path.exists() for path in done):
-            shortest = self.recipe.clean.duplicates.min_characters
-            found = [
-                np.fromiter((value for row in self._rows(before, number) for value in exact.hashes(row["text"], unit, shortest)), np.uint64)
-                for number in range(count)
-            ]
-            for number, first in enumerate(exact.first_occurrences(found)):
+    def _without_copies(self, one: Pass, before: str, count: int) -> tuple[list[Tally], Row]:
+        """One kind of copies out of the shards of the step before, which are then removed; the tally and what the report shows."""
+        ended = self.shards / f"{one.name}.json"
+        if not ended.exists():
+            started, memory = time.process_time(), PeakMemory()
+            one.folder.mkdir(exist_ok=True)
+            for number in range(count):
+                if not one.keys.known(number):
+                    one.look(number, self._shard(before, number))
+            one.decide()
+            done = [self.shards / f"{one.name}-{number:05d}.json" for number in range(count)]
+            for number in range(count):
                 if not done[number].exists():
-                    counted = Tally(f"duplicate {unit}")
-                    rows = self._without(self._rows(before, number), unit, (bool(value) for value in first), counted)
-                    engine.write(self._shard(unit, number), batches(rows, SCHEMA), SCHEMA)
-                    write_json(done[number], vars(counted))
+                    counted, found = Tally(one.step), list[Row]()
+                    rows = one.left(number, self._shard(before, number), counted, found)
+                    engine.write(self._shard(one.name, number), batches(rows, RANKED_SCHEMA), RANKED_SCHEMA)
+                    write_json(done[number], {"tally": vars(counted), "found": found})
+            states = [read_json(path) for path in done]
+            merged = merge([[Tally(**state["tally"])] for state in states])
+            write_json(ended, {"tallies": [vars(tally) for tally in merged], "report": one.report([entry for state in states for entry in state["found"]])})
+            shutil.rmtree(one.folder)
+            self._duplicates[one.step] = {"seconds": round(time.process_time() - started, 3), "peak_bytes": memory.bytes()}
         for number in range(count):
             self._shard(before, number).unlink(missing_ok=True)
-        return merge([[Tally(**read_json(path))] for path in done])
-
-    def _without(self, rows: Iterable[Row], unit: exact.Unit, first: Iterator[bool], found: Tally) -> Iterator[Row]:
-        for row in rows:
-            text = exact.without_copies(row["text"], unit, self.recipe.clean.duplicates.min_characters, first)
-            size = len(row["text"].encode())
-            if text == row["text"]:
-                found.keep(size, size, row["source"])
-                yield row
-            elif unit == "documents":
-                found.drop(size, "copy of an earlier document", row)
-            elif len(text.strip()) < self._shortest:
-                found.drop(size, f"too short without copied {unit}", row)
-            else:
-                found.keep(size, len(text.encode()), row["source"])
-                found.changed += 1
-                found.change(row, text)
-                yield {**row, "text": text}
-
-    def _over_all(self, name: str, drop: Callable[[list[Path], Path], Iterator[tuple[Iterator[Row], Tally]]], before: str, count: int) -> list[Tally]:
-        """A step that looks at all shards of the step before, which are then removed; it begins anew where it was cut off."""
-        done = [self.shards / f"{name}-{number:05d}.json" for number in range(count)]
-        if not all(path.exists() for path in done):
-            folder = self.shards / name
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            for number, (rows, counted) in enumerate(drop([self._shard(before, number) for number in range(count)], folder)):
-                engine.write(self._shard(name, number), batches(rows, SCHEMA), SCHEMA)
-                write_json(done[number], vars(counted))
-            shutil.rmtree(folder)
-        for number in range(count):
-            self._shard(before, number).unlink(missing_ok=True)
-        return merge([[Tally(**read_json(path))] for path in done])
-
-    def _drop_near(self, shards: list[Path], folder: Path) -> Iterator[tuple[Iterator[Row], Tally]]:
-        for path, copies in zip(shards, over_shards.near_copies(shards, self.recipe.clean.duplicates.near, folder), strict=True):
-            yield self._without_near(path, copies.tolist(), found := Tally("near duplicates")), found
-
-    def _without_near(self, path: Path, copies: list[bool], found: Tally) -> Iterator[Row]:
-        for row, copy in zip(_rows(path), copies, strict=True):
-            size = len(row["text"].encode())
-            if copy:
-                found.drop(size, "near copy of another document", row)
-            else:
-                found.keep(size, size, row["source"])
-                yield row
-
-    def _cut_passages(self, shards: list[Path], folder: Path) -> Iterator[tuple[Iterator[Row], Tally]]:
-        cuts = over_shards.repeated_passages(shards, self.recipe.clean.duplicates.passages.words, folder)
-        for path, its in zip(shards, cuts, strict=True):
-            yield self._without_passages(path, its, found := Tally("repeated passages")), found
-
-    def _without_passages(self, path: Path, cuts: list[list[tuple[int, int]]], found: Tally) -> Iterator[Row]:
-        for row, its in zip(_rows(path), cuts, strict=True):
-            text, size = over_shards.without(row["text"], its), len(row["text"].encode())
-            if its and len(text.strip()) < self._shortest:
-                found.drop(size, "too short without repeated passages", row)
-                continue
-            found.keep(size, len(text.encode()), row["source"])
-            if its:
-                found.changed += 1
-                found.change(row, text)
-            yield {**row, "text": text}
+        found_before: Row = read_json(ended)
+        return [Tally(**tally) for tally in found_before["tallies"]], found_before["report"]
 
     # --- the end ------------------------------------------------------------------------------------------------
 

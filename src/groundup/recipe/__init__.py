@@ -11,9 +11,10 @@ defaults stand beside them. Any value can be overridden on the command line as `
 """
 
 from groundup.recipe.assistant import Dialogue, Evaluation
+from groundup.recipe.cleaning.duplicates import Duplicates
 from groundup.recipe.model import Dropout, Model
 from groundup.recipe.parallel import Parallel
-from groundup.recipe.prepare import Clean, Duplicates, HeldOut, Tokens
+from groundup.recipe.prepare import Clean, HeldOut, Tokens
 from groundup.recipe.reading import differences, dump, load, parse, shipped
 from groundup.recipe.sources import CrawlSource, FilesSource, PythonDocsSource, Source, TokenFilesSource
 from groundup.recipe.strict import Strict

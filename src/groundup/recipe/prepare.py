@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from groundup.recipe.cleaning.bias import Bias
 from groundup.recipe.cleaning.decontaminate import Decontaminate
+from groundup.recipe.cleaning.duplicates import Duplicates, needs_classifier
 from groundup.recipe.cleaning.html import Html
 from groundup.recipe.cleaning.language import Language
 from groundup.recipe.cleaning.personal_data import PersonalData
@@ -25,48 +26,6 @@ from groundup.recipe.cleaning.spelling import Spelling
 from groundup.recipe.cleaning.text import Emoji, Length, Unicode
 from groundup.recipe.cleaning.toxicity import Toxicity
 from groundup.recipe.strict import Strict
-
-
-class Near(Strict):
-    """Near duplicates by MinHash and locality-sensitive hashing; of a cluster the document with the smallest id is kept."""
-
-    on: bool = False
-    """Whether near duplicates are dropped."""
-    bands: Annotated[int, Field(ge=1, le=1000)] = 14
-    """Documents that agree in one band are near duplicates. 14 bands of 8 rows: FineWeb (Penedo et al. 2024), which finds 56, 77, 92 and
-    99 % of pairs of Jaccard similarity 0.7, 0.75, 0.8 and 0.85. RefinedWeb (2023) has 450 bands of 20."""
-    rows: Annotated[int, Field(ge=1, le=100)] = 8
-    """Hashes that must agree for a band to."""
-    words: Annotated[int, Field(ge=1, le=20)] = 5
-    """Words of an n-gram that is compared."""
-    scope: Literal["source", "corpus"] = "source"
-    """Where copies are looked for. Within each source by default: FineWeb's corpus over all of its snapshots at once trained worse models."""
-
-
-class Passages(Strict):
-    """Exact repeats of so many words or more, wherever they stand (Lee et al. 2021, ExactSubstr): all but the first are cut out."""
-
-    on: bool = False
-    """Whether repeated passages are cut out."""
-    words: Annotated[int, Field(ge=5, le=1000)] = 50
-    """Shortest repeat (words; case, punctuation and blank space are not compared). Lee et al. and RefinedWeb take 50 tokens."""
-
-
-class Duplicates(Strict):
-    """Exact duplicates: of equal pieces the first in document order is kept."""
-
-    documents: bool = True
-    """Drop a document whose normalised text is already there."""
-    paragraphs: bool = False
-    """Drop a paragraph (block between blank lines) that is already there, in any document."""
-    lines: bool = False
-    """Drop a line that is already there, in any document."""
-    near: Near = Near()
-    """Near duplicates of documents, looked for after the exact ones."""
-    passages: Passages = Passages()
-    """Repeats within and across documents, cut out last."""
-    min_characters: Annotated[int, Field(ge=1)] = 40
-    """Shorter paragraphs and lines are never dropped: they are structure, not copies (characters)."""
 
 
 class HeldOut(Strict):
@@ -111,6 +70,11 @@ class Clean(Strict):
     """What is set aside."""
     decontaminate: Decontaminate = Decontaminate()
     """What is taken out of the rest because it stands in the held-out part or in a test."""
+
+    @model_validator(mode="after")
+    def _ranked(self) -> Clean:
+        needs_classifier(self.duplicates, classifier=self.classifier.on)
+        return self
 
 
 class Tokens(Strict):

@@ -18,6 +18,8 @@ class FilesSource(Strict):
     """Name of the source in reports and in the `source` column."""
     weight: Annotated[float, Field(ge=0)] | None = None
     """Share of the training tokens, as against the other sources' weights; none has one: each token comes once a pass."""
+    snapshot: str | None = None
+    """Label of the crawl that it is part of, for `clean.duplicates.scope=snapshot`; not given: it is one by itself."""
     path: str
     """A file or a folder; `~` is expanded, a relative path counts from the recipe's folder."""
     text_field: str = "text"
@@ -33,6 +35,8 @@ class CrawlSource(Strict):
     """Name of the source in reports and in the `source` column."""
     weight: Annotated[float, Field(ge=0)] | None = None
     """Share of the training tokens, as against the other sources' weights; none has one: each token comes once a pass."""
+    snapshot: str | None = None
+    """Label of the crawl that it is part of, for `clean.duplicates.scope=snapshot`; not given: it is one by itself."""
     seeds: Annotated[list[str], Field(min_length=1)]
     """The addresses to start from (http or https)."""
     hosts: list[str] = []

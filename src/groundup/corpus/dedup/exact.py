@@ -1,7 +1,6 @@
-"""Exact duplicates of documents, paragraphs and lines over the whole corpus: the first in document order is kept.
+"""Exact copies over the whole corpus: addresses, documents, paragraphs and lines.
 
-Two passes: the first writes a hash of every piece, the second drops the pieces whose hash came before. What is
-compared is the text with runs of blank space as one space. Hashes have 64 bits: among a thousand million different
+What is compared is the text with runs of blank space as one space. Hashes have 64 bits: among a thousand million different
 pieces the chance that even one is taken for another is 3 % (n^2 / 2^65).
 """
 
@@ -11,14 +10,12 @@ import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from urllib.parse import urlsplit
 
 Unit = Literal["documents", "paragraphs", "lines"]
-BUCKET = 20_000_000  # hashes sorted at once: 0.5 GB
 BETWEEN_PARAGRAPHS = re.compile(r"\n(?:[ \t]*\n)+")
 BLANK_LINES = re.compile(r"\n{3,}")
+PORTS = {"http": ":80", "https": ":443"}
 
 
 def pieces(text: str, unit: Unit) -> list[str]:
@@ -28,13 +25,19 @@ def pieces(text: str, unit: Unit) -> list[str]:
     return BETWEEN_PARAGRAPHS.split(text) if unit == "paragraphs" else text.split("\n")
 
 
-def hashes(text: str, unit: Unit, min_characters: int) -> list[int]:
-    """One hash for each piece of a document that is long enough to be a copy (blank ends not counted)."""
-    return [
-        int.from_bytes(blake2b(" ".join(piece.split()).encode(), digest_size=8).digest(), "little")
-        for piece in pieces(text, unit)
-        if unit == "documents" or len(piece.strip()) >= min_characters
-    ]
+def hashed(text: str, unit: Unit, min_characters: int) -> list[str]:
+    """The pieces of a document that are long enough to be copies (blank ends not counted), in order."""
+    return [piece for piece in pieces(text, unit) if unit == "documents" or len(piece.strip()) >= min_characters]
+
+
+def hash_of(piece: str) -> int:
+    """64 bits of a piece, whatever its blank space."""
+    return hash64(" ".join(piece.split()))
+
+
+def hash64(text: str) -> int:
+    """64 bits of a text."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def without_copies(text: str, unit: Unit, min_characters: int, first: Iterator[bool]) -> str:
@@ -48,19 +51,14 @@ def without_copies(text: str, unit: Unit, min_characters: int, first: Iterator[b
     return "\n\n".join(kept)
 
 
-def first_occurrences(shards: list[NDArray[np.uint64]]) -> list[NDArray[np.bool_]]:
-    """For each hash of each shard, whether it is the first of its value."""
-    if not shards:
-        return []
-    ends = np.cumsum([len(shard) for shard in shards], dtype=np.int64)
-    starts = ends - np.array([len(shard) for shard in shards])
-    total = int(ends[-1])
-    first = np.zeros(total, dtype=np.bool_)
-    buckets = np.uint64(1 + total // BUCKET)
-    for bucket in range(int(buckets)):
-        inside = [np.flatnonzero(shard % buckets == bucket) for shard in shards]
-        values = np.concatenate([shard[place] for shard, place in zip(shards, inside, strict=True)])
-        places = np.concatenate([place + start for place, start in zip(inside, starts, strict=True)])
-        _, earliest = np.unique(values, return_index=True)
-        first[places[earliest]] = True
-    return np.split(first, ends[:-1])
+def address(url: str | None) -> str | None:
+    """A web address as it is compared: without scheme, port, fragment, `www.` and a slash at the end; None for all else."""
+    if not url or not url.startswith(("http://", "https://")):
+        return None
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").removeprefix("www.")
+        port = "" if parts.port is None or f":{parts.port}" == PORTS[parts.scheme] else f":{parts.port}"
+    except ValueError:  # a port or an IPv6 address that is none
+        return url
+    return f"{host}{port}{parts.path.rstrip('/')}{'?' + parts.query if parts.query else ''}"

@@ -15,10 +15,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from groundup.corpus.dedup.shingles import Hashes, Places, mix, shingles, words
+from groundup.corpus.dedup.shingles import Hashes, Places, mix
 
 BLOCK = 1 << 14  # shingles at once: their values stay in the second-level cache (128 KiB)
 
@@ -59,12 +58,6 @@ def band_keys(signature: NDArray[np.uint32], bands: int, rows: int, salt: NDArra
     for row in range(rows):
         keys = mix(keys + parts[:, :, row])
     return keys
-
-
-def of_texts(texts: pa.Array, n: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Signatures of texts by their word n-grams, and which of them have any."""
-    value, borders = shingles(words(texts), len(texts), n)
-    return signatures(value, borders, count), np.diff(borders) > 0
 
 
 def chance(similarity: float, bands: int, rows: int) -> float:

@@ -1,85 +1,105 @@
 """Clusters of near duplicates over a whole corpus, in bounded memory.
 
-    shard by shard   band keys of its documents            -> keys-00000.npy  (bands, documents) uint64
-    band by band     equal keys, a range of keys at a time -> pairs of documents
-    pair by pair     union-find                            -> parents.npy     one int64 a document
+    shard by shard   band keys of its documents    -> dedup/keys.py
+    band by band     documents that share a key    -> candidates; where asked for, those of too small a true similarity are left apart
+    pair by pair     union-find                    -> parents.npy     one int64 a document
 
-Each document costs 8 bytes a band and 24 more on disk (136 with 14 bands). In memory there are the keys of one range (sorted there)
-and one parent a document. Which documents are in one cluster does not depend on the order of anything; which one of them is kept is
-the caller's choice by rank, so survivors are the same for any order of input and any number of shards.
+Which documents are in one cluster does not depend on the order of anything; which one of them is kept is the one of least rank, so
+survivors are the same for any order of input and any number of shards. A document costs 12 bytes a band and 40 more on disk (208 with
+14 bands), and with a check 4 bytes a word; in memory there are the keys of one range.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundup.corpus.dedup.shingles import Hashes, Places, mix
+from groundup.corpus.dedup.keys import Keys
+from groundup.corpus.dedup.shingles import Hashes, Places
 
-AT_ONCE = 20_000_000  # keys sorted at once: 0.5 GB with their places
+BLOCK = 1 << 20  # documents at once where all are gone through
 
 Check = Callable[[Places, Places], NDArray[np.bool_]]
 """From pairs of documents (two arrays) to whether each is one indeed."""
 
 
-class Clusters:
-    """Collects band keys, then finds which documents belong together."""
-
-    def __init__(self, folder: Path, bands: int) -> None:
-        self.folder, self.bands = folder, bands
-        self.starts = [0]
-        """Of each shard, and of what would follow the last: the number of its first document."""
-
-    def add(self, keys: Hashes, there: NDArray[np.bool_]) -> None:
-        """The next shard's keys (documents, bands); a document that is not `there` (it has no words) is like no other."""
-        number = len(self.starts) - 1
-        columns = np.ascontiguousarray(keys.T)
-        alone = np.flatnonzero(~there)
-        columns[:, alone] = _alone(self.starts[-1] + alone)
-        np.save(self.folder / f"keys-{number:05d}.npy", columns)
-        self.starts.append(self.starts[-1] + len(keys))
-
-    def find(self, check: Check | None = None) -> Places:
-        """For each document the least number in its cluster; its own where it is alone."""
-        total = self.starts[-1]
-        parents = np.arange(total, dtype=np.int64)
-        for band in range(self.bands):
-            for first, second in self._pairs(band):
-                if check is not None:
-                    apart = roots(parents, first) != roots(parents, second)
-                    first, second = first[apart], second[apart]
-                    true = check(first, second)
-                    first, second = first[true], second[true]
-                unite(parents, first, second)
-        return roots(parents, np.arange(total))
-
-    def _pairs(self, band: int) -> Iterator[tuple[Places, Places]]:
-        """Neighbours in each group of equal keys of a band: enough to unite the group."""
-        total = self.starts[-1]
-        ranges = 1 + total // AT_ONCE
-        for part in range(ranges):
-            values, places = [], []
-            for number, start in enumerate(self.starts[:-1]):
-                keys = np.load(self.folder / f"keys-{number:05d}.npy", mmap_mode="r")[band]
-                inside = np.flatnonzero(keys % np.uint64(ranges) == part) if ranges > 1 else np.arange(len(keys))
-                values.append(np.asarray(keys[inside]))
-                places.append(inside + start)
-            if not values:
-                continue
-            key, place = np.concatenate(values), np.concatenate(places)
-            order = np.argsort(key, kind="stable")
-            key, place = key[order], place[order]
-            same = np.flatnonzero(key[1:] == key[:-1])
-            if len(same):
-                yield place[same], place[same + 1]
+def clusters(keys: Keys, check: Check | None = None) -> Places:
+    """For each document the least place in its cluster; its own where it is alone."""
+    parents = keys.file("parents", np.int64)
+    for start in range(0, keys.total, BLOCK):
+        parents[start : start + BLOCK] = np.arange(start, min(start + BLOCK, keys.total))
+    for band in range(keys.columns):
+        for key, place in keys.together(band):
+            if check is None:
+                same = np.flatnonzero(key[1:] == key[:-1])  # neighbours are enough to unite a group
+                unite(parents, place[same], place[same + 1])
+            else:
+                _unite_checked(parents, key, place, check)
+    for start in range(0, keys.total, BLOCK):
+        roots(parents, np.arange(start, min(start + BLOCK, keys.total)))
+    return parents
 
 
-def _alone(documents: Places) -> Hashes:
-    """Keys that no other document has but by chance."""
-    return mix(documents.astype(np.uint64) + np.uint64(0xA10E << 40))
+def kept(keys: Keys, cluster: Places) -> NDArray[np.bool_]:
+    """Whether each document is the one of least rank in its cluster; of several such the first."""
+    ranks, best, first, found = keys.ranks(), keys.file("best", np.uint64), keys.file("first", np.int64), keys.file("kept", np.bool_)
+    parts = [np.arange(start, min(start + BLOCK, keys.total)) for start in range(0, keys.total, BLOCK)]
+    for part in parts:
+        best[part], first[part] = np.iinfo(np.uint64).max, np.iinfo(np.int64).max
+    for part in parts:
+        np.minimum.at(best, cluster[part], ranks[part])
+    for part in parts:
+        part = part[ranks[part] == best[cluster[part]]]
+        np.minimum.at(first, cluster[part], part)
+    for part in parts:
+        found[part] = first[cluster[part]] == part
+    return found
+
+
+def _unite_checked(parents: Places, key: Hashes, place: Places, check: Check) -> None:
+    """All pairs of each group, those at one distance at a time; a group that is united whole is done with."""
+    distance = 1
+    while len(key) > distance:
+        near = np.flatnonzero(key[distance:] == key[:-distance])
+        first, second = place[near], place[near + distance]
+        apart = roots(parents, first) != roots(parents, second)
+        first, second = first[apart], second[apart]
+        true = check(first, second)
+        unite(parents, first[true], second[true])
+        root = roots(parents, place)
+        start = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        size = np.diff(np.concatenate([start, [len(key)]]))
+        open_ = (np.minimum.reduceat(root, start) != np.maximum.reduceat(root, start)) & (size > distance + 1)
+        inside = np.repeat(open_, size)
+        key, place, distance = key[inside], place[inside], distance + 1
+
+
+class Similar:
+    """Whether two documents have at least this true Jaccard similarity; their sets of shingles lie in files."""
+
+    def __init__(self, folder: Path, keys: Keys, least: float) -> None:
+        self._starts, self._least = keys.starts, least
+        self._values = [np.load(folder / f"shingles-{number:05d}.npy", mmap_mode="r") for number in range(keys.shards)]
+        self._borders = [np.load(folder / f"borders-{number:05d}.npy") for number in range(keys.shards)]
+
+    def __call__(self, first: Places, second: Places) -> NDArray[np.bool_]:
+        return np.array([self._pair(*pair) for pair in zip(first.tolist(), second.tolist(), strict=True)], np.bool_)
+
+    def _pair(self, first: int, second: int) -> bool:
+        one, other = self._set(first), self._set(second)
+        small, large = sorted((len(one), len(other)))
+        if small < self._least * large:
+            return False
+        shared = len(np.intersect1d(one, other, assume_unique=True))
+        return shared >= self._least * (small + large - shared)
+
+    def _set(self, place: int) -> NDArray[np.uint32]:
+        shard = int(np.searchsorted(self._starts, place, side="right")) - 1
+        row = place - int(self._starts[shard])
+        return np.asarray(self._values[shard][self._borders[shard][row] : self._borders[shard][row + 1]])
 
 
 def roots(parents: Places, of: Places) -> Places:
