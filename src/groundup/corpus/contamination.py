@@ -47,7 +47,7 @@ BEFORE = 100  # of them before the match
 MARK = re.compile(r"[^\w\s]")
 MARK_WITHIN = re.compile(r"\w[^\w\s]+\w")
 ENDED = re.compile(r"(^|[^\w\s,]|\n)\s*$")
-BEGINS = re.compile(r"\s*($|[^\w\s,]|\n)")
+BEGINS = re.compile(r"[ \t,]*($|\n|[^\w\s,])")
 HELD_OUT_SCHEMA = pa.schema([("id", pa.string()), ("whole", pa.string()), ("source", pa.string()), ("url", pa.string()), ("text", pa.large_string())])
 
 

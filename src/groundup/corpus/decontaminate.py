@@ -46,7 +46,7 @@ class Finds:
     document: Places
     test: Places
     copied: Shares
-    """Over all places of the test in the document together."""
+    """Over all places of the test in the document together; of a piece of fewer than n words, at this place."""
     reworded: Shares
     """At this place."""
     begin: Places
@@ -157,7 +157,8 @@ class Pieces:
         end = np.maximum.reduceat(np.where(exact, place, low), starts) if len(piece) else starts
         # no word of the document stands for two of the piece
         reworded = np.minimum(np.bincount(of, near, len(piece)), end - begin + 1) / np.maximum(1, size)
-        return Finds(document, piece, _together(document, piece, here), reworded, found.begin[begin], found.end[end])
+        copied = np.where(size >= n, _together(document, piece, here), here)
+        return Finds(document, piece, copied, reworded, found.begin[begin], found.end[end])
 
 
 class HeldOut:

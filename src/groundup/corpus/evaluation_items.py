@@ -5,10 +5,9 @@ of their own are
 
     every leaf of n words or more (13)             question, passage, explanation, long answer
     every leaf, and line of one, that asks         from FIVE words on: it ends with a question mark
-    the first leaf that is not one of a list       the question that does not ask ("The largest moon of Saturn is"): from FIVE words on where
-                                                   the record begins with it, else from EIGHT
-    where a record has none of these               all its leaves joined in their order, from eight words on; where it begins with
-                                                   choices, those of eight words or more
+    the first leaf that is not one of a list       the question that does not ask ("The largest moon of Saturn is"): from FIVE words on
+    where a record begins with choices             these, from eight words on, if it has no question and no other text of eight
+    where a record has none of these               all its leaves joined in their order, from eight words on
 
 Short answers are no pieces: "That's one small step for a man" stands in many an honest page. Nor is what has hardly any different words,
 such as lists of numbers. Labels that most records of a field have ("Question:", "Answer:") are no part of a piece: a page that copies the
@@ -122,23 +121,25 @@ def _pieces(leaves: list[Leaf], forms: dict[str, Form], n: int) -> list[tuple[st
     """The pieces of a record, each with its field."""
     found: list[tuple[str, str]] = []
     choices: list[tuple[str, str]] = []
-    first = True
-    for place, (where, leaf, listed) in enumerate(leaves):
+    first, sure = True, False
+    for where, leaf, listed in leaves:
         text = _without(leaf, forms[where])
         size = _size(text)
-        if size >= n or (size >= FIVE and text.endswith(ASKS)) or (first and not listed and size >= (EIGHT if place else FIVE)):
+        if size >= n or (size >= FIVE and (text.endswith(ASKS) or (first and not listed))):
             found.append((where, text))
             first &= listed
+            sure |= size >= EIGHT or text.endswith(ASKS)
         elif size >= EIGHT and listed:
             choices.append((where, text))
         for line in leaf.split("\n") if "\n" in leaf else ():
             asked = LABEL.sub("", line).strip()
             if asked.endswith(ASKS) and asked != text and _size(asked) >= FIVE:
                 found.append((where, asked))
-    if found or not choices or not leaves[0][2]:
-        together = " ".join(leaf for _, leaf, _ in leaves)
-        return found or ([("all", together)] if _size(together) >= EIGHT else [])
-    return choices
+                sure = True
+    if not sure and choices and leaves[0][2]:
+        return found + choices
+    together = " ".join(leaf for _, leaf, _ in leaves)
+    return found or ([("all", together)] if _size(together) >= EIGHT else [])
 
 
 def _size(text: str) -> int:
