@@ -8,7 +8,7 @@ PYTHON is an interpreter with datatrove 0.10.1 (processing, io), spaCy and xxhas
 `dedup_corpus.py`: originals of 300 to 1,000 words of the pretraining texts' paragraphs and 30 % copies of them, edited in
 15 ways, all of one source, written before the clock starts: Parquet for ours, plain JSON lines for datatrove.
 
-    groundup     over_shards.near_copies with the recipe's defaults (14 x 8, 5 words), survivors written as Parquet (zstd)
+    groundup     dedup/passes.py with the recipe's defaults (14 x 8, 5 words), survivors counted and written as Parquet (zstd)
     datatrove    signature, buckets, cluster, filter with FineWeb's parameters and two workers, survivors written as JSON lines
 
 Both are timed as commands are: processes started, modules loaded. Memory is the sum of the resident sizes of a command's
@@ -43,99 +43,39 @@ LOOKS = 10  # after so many looks a command's processes are listed anew
 # --- ours, in a process of its own --------------------------------------------------------------------------------------
 
 
-def near(settings: dict[str, Any]) -> dict[str, Any]:
-    """Near-duplicate removal as the clean stage does it, and the clusters that it saw."""
-    from pyarrow import parquet
-
+def removed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Near copies, or passages, taken out of all shards as the clean stage does it."""
     from groundup.corpus import engine
-    from groundup.corpus.dedup import near as clustering
+    from groundup.corpus.dedup import passes
+    from groundup.corpus.funnel import Tally
+    from groundup.corpus.pipeline import batches
+    from groundup.recipe import Clean
 
     shards, work = sorted(Path(settings["shards"]).glob("*.parquet")), Path(settings["work"])
     (work / "way").mkdir(parents=True)
     (work / "kept").mkdir()
     seconds: dict[str, float] = {}
-    found: dict[str, Any] = {}
-    real = clustering.Clusters.find
-
-    def watched(self: Any, *more: Any, **named: Any) -> Any:
-        found["disk_bytes"] = disk(work / "way")
-        began = time.perf_counter()
-        seconds["signatures"] = began - start
-        clusters = real(self, *more, **named)
-        seconds["clusters"] = time.perf_counter() - began
-        np.save(work / "clusters.npy", clusters)
-        return clusters
-
-    clustering.Clusters.find = watched  # type: ignore[method-assign]
-    start = time.perf_counter()
-    copies = near_copies(shards, work / "way")
+    kind = {"near": passes.NearCopies, "passages": passes.Passages}[settings["what"]]
     began = time.perf_counter()
-    kept = 0
-    for path, copy in zip(shards, copies, strict=True):
-        kept += engine.write(work / "kept" / path.name, surviving(path, copy), parquet.read_schema(path))
-    seconds["survivors"] = time.perf_counter() - began
-    return {"seconds_by_phase": seconds, "survivors": kept, **found}
-
-
-def near_copies(shards: list[Path], folder: Path) -> list[NDArray[np.bool_]]:
-    """The one call that is measured."""
-    from groundup.corpus.dedup import over_shards
-    from groundup.recipe.prepare import Near
-
-    return over_shards.near_copies(shards, Near(on=True), folder)
-
-
-def surviving(path: Path, copy: NDArray[np.bool_]) -> Any:
-    """Batches of the documents of a shard that are no copies."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    row = 0
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            yield batch.filter(pa.array(~copy[row : row + batch.num_rows]))
-            row += batch.num_rows
-
-
-def passages(settings: dict[str, Any]) -> dict[str, Any]:
-    """Repeated passages of 50 words cut out of all shards, as the clean stage does it."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    from groundup.corpus import engine
-    from groundup.corpus.dedup import over_shards, substring
-    from groundup.recipe.prepare import Passages
-
-    shards, work = sorted(Path(settings["shards"]).glob("*.parquet")), Path(settings["work"])
-    (work / "way").mkdir(parents=True)
-    (work / "kept").mkdir()
-    seconds: dict[str, float] = {}
-    found = {"disk_bytes": 0, "documents_cut": 0, "bytes_cut": 0}
-    real = substring.Repeats.copies
-
-    def watched(self: Any, *more: Any, **named: Any) -> Any:
-        found["disk_bytes"] = disk(work / "way")
-        seconds["windows"] = time.perf_counter() - start
-        yield from real(self, *more, **named)
-
-    substring.Repeats.copies = watched  # type: ignore[method-assign]
-    start = time.perf_counter()
-    for path, cuts in zip(shards, repeated_passages(shards, Passages().words, work / "way"), strict=True):
-        table = parquet.read_table(path)
-        texts = [over_shards.without(text, its) for text, its in zip(table["text"].to_pylist(), cuts, strict=True)]
-        found["documents_cut"] += sum(map(bool, cuts))
-        found["bytes_cut"] += sum(end - begin for its in cuts for begin, end in its)
-        table = table.set_column(1, "text", pa.array(texts, pa.large_string()))
-        engine.write(work / "kept" / path.name, iter(table.to_batches()), table.schema)
-    seconds["sorting, cutting, writing"] = time.perf_counter() - start - seconds["windows"]
-    return {"seconds_by_phase": seconds, **found}
-
-
-def repeated_passages(shards: list[Path], words: int, folder: Path) -> Any:
-    """The other call that is measured."""
-    from groundup.corpus.dedup import over_shards
-
-    return over_shards.repeated_passages(shards, words, folder)
+    one = kind(work / "way", len(shards), Clean(), {settings["source"]: settings["source"]})
+    for number, path in enumerate(shards):
+        one.look(number, path)
+    seconds["keys"] = time.perf_counter() - began
+    on_disk = disk(work / "way")
+    one.decide()
+    seconds["deciding"] = time.perf_counter() - began - seconds["keys"]
+    on_disk = max(on_disk, disk(work / "way"))
+    tally = Tally(one.step)
+    for number, path in enumerate(shards):
+        rows = one.left(number, path, tally, [])
+        engine.write(work / "kept" / path.name, batches(rows, passes.RANKED_SCHEMA), passes.RANKED_SCHEMA)
+    seconds["writing what is left"] = time.perf_counter() - began - sum(seconds.values())
+    if settings["what"] == "near":
+        np.save(work / "clusters.npy", one._cluster)
+    return {
+        "seconds_by_phase": seconds, "survivors": tally.documents_out, "disk_bytes": on_disk, "documents_cut": tally.changed,
+        "bytes_cut": tally.bytes_in - tally.bytes_out,
+    }  # fmt: skip
 
 
 def disk(folder: Path) -> int:
@@ -260,7 +200,7 @@ def compared(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {"groundup": [], "datatrove": []}
     for number in range(arguments.rounds):
         work = place / f"ours-{number}"
-        settings = {"what": "near", "shards": str(place / "parquet"), "work": str(work)}
+        settings = {"what": "near", "shards": str(place / "parquet"), "work": str(work), "source": "web"}
         one = measured([sys.executable, __file__, "--child", json.dumps(settings)], place / "errors")
         runs["groundup"].append(one)
         print(f"groundup, round {number}: {one}", file=sys.stderr)
@@ -300,7 +240,7 @@ def cut(arguments: argparse.Namespace, place: Path) -> dict[str, Any]:
         arguments.data / "pretrain", place, documents, arguments.seed, tuple(arguments.words),
         max(2, -(-documents // arguments.shard)), lines=False, until_bytes=size, truths=0,
     )  # fmt: skip
-    settings = {"what": "passages", "shards": str(place / "parquet"), "work": str(place / "ours")}
+    settings = {"what": "passages", "shards": str(place / "parquet"), "work": str(place / "ours"), "source": "web"}
     found = measured([sys.executable, __file__, "--child", json.dumps(settings)], place / "errors")
     return {**corpus, **found, "mb_per_second": corpus["text_mb"] / found["seconds"], "disk_bytes_per_byte": found["disk_bytes"] / (1e6 * corpus["text_mb"])}
 
@@ -323,7 +263,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         settings = json.loads(arguments.child)
-        print(json.dumps({"near": near, "passages": passages}[settings["what"]](settings)))
+        print(json.dumps(removed(settings)))
         return
     if arguments.peers is None and not arguments.ours_only and arguments.substring is None:
         parser.error("--peers is missing; or give --ours-only")

@@ -166,7 +166,7 @@ def write(
     data: Path, into: Path, documents: int, seed: int = 0, words: tuple[int, int] = (300, 1000), shards: int = 8, lines: bool = True,
     until_bytes: int | None = None, truths: int = 30_000,
 ) -> tuple[dict[str, Any], Plan, NDArray[np.float64]]:  # fmt: skip
-    """Write `into`/parquet/*.parquet (id, text, source) and, with `lines`, the same documents as `into`/lines/*.jsonl.
+    """Write `into`/parquet/*.parquet (as the clean stage's shards) and, with `lines`, the same documents as `into`/lines/*.jsonl.
 
     Returns figures, the plan, and for the first `truths` copies the Jaccard similarity of word 5-grams with the original (the
     others have NaN). With `until_bytes` it ends after so much text.
@@ -174,9 +174,10 @@ def write(
     import pyarrow as pa
     from pyarrow import parquet
 
+    from groundup.corpus.dedup.passes import RANKED_SCHEMA as schema
+
     pool, its, makers = Pool.of(data), plan(documents, seed), list(EDITS.values())
     similarity = np.full(documents, np.nan)
-    schema = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("source", pa.string())])
     (into / "parquet").mkdir(parents=True)
     (into / "lines").mkdir()
     size = count = 0
@@ -204,7 +205,7 @@ def write(
                         stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                     size += len(text.encode())
                     count += 1
-                writer.write_table(pa.table(rows, schema))
+                writer.write_table(pa.table({**blank(len(rows["id"]), schema), **rows, "whole": rows["id"]}, schema))
                 if until_bytes is not None and size >= until_bytes:
                     break
     figures = {
@@ -213,6 +214,13 @@ def write(
         "known_exact_copies": int((its.edit[:count] == 0).sum()),
     }  # fmt: skip
     return figures, its, similarity
+
+
+def blank(rows: int, schema: Any) -> dict[str, Any]:
+    """Columns without values."""
+    import pyarrow as pa
+
+    return {field.name: pa.nulls(rows, field.type) for field in schema}
 
 
 def jaccard(one: str, other: str, n: int = 5) -> float:

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from groundup.corpus.dedup import minhash
-from groundup.corpus.dedup.near import Clusters
+from groundup.corpus.dedup import minhash, near
+from groundup.corpus.dedup.keys import Keys
 from groundup.corpus.dedup.shingles import shingles, words
 
 datasketch = pytest.importorskip("datasketch")
@@ -42,7 +42,7 @@ class Texts:
         value, borders = shingles(words(array), len(texts), WORDS)
         self.shingles = np.split(value, borders[1:-1])
         self.sets = [set(one.tolist()) for one in self.shingles]
-        self.signatures, self.there = minhash.of_texts(array, WORDS, BANDS * ROWS)
+        self.signatures, self.there = minhash.signatures(value, borders, BANDS * ROWS), np.diff(borders) > 0
         self.keys = minhash.band_keys(self.signatures, BANDS, ROWS, np.zeros(len(texts), np.uint64))
 
     def similarity(self, one: int, other: int) -> float:
@@ -99,9 +99,12 @@ def components(pairs: Pairs, count: int) -> list[int]:
 
 def clusters(texts: Texts, folder: Path) -> list[int]:
     folder.mkdir()
-    found = Clusters(folder, BANDS)
-    found.add(texts.keys, texts.there)
-    return [int(one) for one in found.find()]
+    there = np.flatnonzero(texts.there)
+    keys = Keys(folder, 1, BANDS)
+    keys.write(0, texts.keys[there], there.astype(np.uint64))
+    label = np.arange(len(texts.sets))
+    label[there] = there[near.clusters(keys)]
+    return [int(one) for one in label]
 
 
 def scores(found: Pairs, gold: Pairs) -> tuple[float, float]:

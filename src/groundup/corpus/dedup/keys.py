@@ -82,7 +82,7 @@ class Keys:
             place = np.concatenate([
                 order[column, inside].astype(np.int64) + start for (_, order), inside, start in zip(held, slices, self.starts, strict=False)
             ])  # fmt: skip
-            sort = np.argsort(key, kind="stable")
+            sort = np.argsort(key)  # the order of equal ones is of no account
             key, place = key[sort], place[sort]
             same = key[1:] == key[:-1]
             shared = np.zeros(len(key), np.bool_)

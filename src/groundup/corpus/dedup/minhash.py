@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from groundup.corpus.dedup.shingles import Hashes, Places, mix
 
-BLOCK = 1 << 14  # shingles at once: their values stay in the second-level cache (128 KiB)
+BLOCK = 1 << 16  # shingles at once: their values stay in the second-level cache (512 KiB)
 
 
 def signatures(value: Hashes, borders: Places, count: int) -> NDArray[np.uint32]:
@@ -28,7 +28,7 @@ def signatures(value: Hashes, borders: Places, count: int) -> NDArray[np.uint32]
     A document without shingles has the largest value everywhere.
     """
     documents = len(borders) - 1
-    found = np.full((documents, count), 0xFFFFFFFF, np.uint32)
+    found = np.full((count, documents), np.iinfo(np.uint64).max, np.uint64)
     a, b = functions(count)
     document = 0
     while document < documents:
@@ -40,14 +40,14 @@ def signatures(value: Hashes, borders: Places, count: int) -> NDArray[np.uint32]
             filled = inside[(borders[inside] < end) & (borders[inside + 1] > start) & (borders[inside + 1] > borders[inside])]
             starts = np.maximum(borders[filled], start) - start
             x = value[start:end]
-            y = np.empty_like(x)
+            y, least = np.empty_like(x), np.empty((count, len(filled)), np.uint64)
             for place in range(count):
                 np.multiply(x, a[place], out=y)
                 np.add(y, b[place], out=y)
-                least = np.minimum.reduceat(y, starts) >> np.uint64(32)
-                found[filled, place] = np.minimum(found[filled, place], least.astype(np.uint32))
+                np.minimum.reduceat(y, starts, out=least[place])
+            found[:, filled] = np.minimum(found[:, filled], least)
         document = last
-    return found
+    return np.ascontiguousarray((found >> np.uint64(32)).T.astype(np.uint32))
 
 
 def band_keys(signature: NDArray[np.uint32], bands: int, rows: int, salt: NDArray[np.uint64]) -> Hashes:
