@@ -231,7 +231,7 @@ def test_one_document_is_divided_into_both_splits(tmp_path: Path) -> None:
 
 
 def test_a_crawl_is_read_in_the_order_of_its_addresses(tmp_path: Path) -> None:
-    recipe = recipes.parse({"name": "x", "sources": [{"kind": "crawl", "name": "web", "seeds": ["http://x/"]}]})
+    recipe = recipes.parse({"name": "x", "sources": [{"kind": "crawl", "name": "web", "seeds": ["http://x/"]}], "clean": {"decontaminate": {"on": False}}})  # the pages are alike
     digests = []
     for turn in range(2):
         urls = [f"http://x/{n:02}.html" for n in range(30)]

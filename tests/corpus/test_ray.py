@@ -75,9 +75,11 @@ def cluster() -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="gu-ray-", dir="/tmp")  # a socket's path has 107 characters at most
     nodes = Cluster()
     try:
-        nodes.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False, temp_dir=folder)
-        nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
-        yield nodes
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_TMPDIR", folder)  # where Ray notes the address of the cluster that `auto` means: not that of a real one
+            nodes.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False, temp_dir=folder)
+            nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+            yield nodes
     finally:
         nodes.shutdown()
         shutil.rmtree(folder, ignore_errors=True)

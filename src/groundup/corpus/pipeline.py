@@ -2,11 +2,13 @@
 
     corpus/clean/part-00000.parquet ...   id, text, source, url, language, split
     corpus/clean/funnel.json              what was kept and dropped, where and why
+    corpus/clean/contamination.json[l]    what was a test's (corpus/contamination.py)
     corpus/steps/...                      what each step did to each document (corpus/store.py)
 
 Shard by shard the sources are read and taken through the steps; then duplicates are dropped over all shards; then the
-split is drawn and the parts are written. Each shard is a file that appears whole, its counts beside it, so a build that is
-cut off goes on after the last one, and each is a function of the recipe and the sources alone: the bytes are the same.
+split is drawn, what stands in the held-out part or in tests is taken out of the rest, and the parts are written. Each
+shard is a file that appears whole, its counts beside it, so a build that is cut off goes on after the last one, and each is
+a function of the recipe and the sources alone: the bytes are the same.
 A changed step runs again on what the step before it left, and so do those after it.
 """
 
@@ -31,8 +33,10 @@ from pyarrow import parquet
 from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.chain import Chain
+from groundup.corpus.contamination import AllTests, Screening
 from groundup.corpus.dedup.passes import RANKED_SCHEMA, Pass, passes
 from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
+from groundup.corpus.evaluation_items import evaluation_files
 from groundup.corpus.funnel import Tally, merge, tally
 from groundup.corpus.memory import PeakMemory
 from groundup.corpus.recipe_steps import EXTRACTION, steps
@@ -43,7 +47,7 @@ from groundup.corpus.store import Store
 from groundup.corpus.workers import Guarded
 from groundup.errors import GroundupError
 from groundup.recipe import Recipe
-from groundup.run import Run, Stage, digest, read_json, write_json
+from groundup.run import Run, Stage, digest, digest_file, read_json, write_json
 
 SHARD_CHARACTERS = 64 << 20  # of raw text: what the steps have in memory
 BATCH_BYTES = 4 << 20
@@ -59,6 +63,7 @@ def clean(run: Run, collected: Stage) -> Stage:
         "steps": [(named.name, named.settings) for named in store.steps], "sources": _sources(recipe), "seed": recipe.seed,
         "clean": recipe.clean.model_dump(include={"max_document_characters", "duplicates", "held_out"}),
         "least": recipe.clean.length.min_characters, "snapshots": _snapshots(recipe) if recipe.clean.duplicates.scope == "snapshot" else None,
+        "decontaminate": _decontaminate(recipe),
     }  # fmt: skip
     stage = run.stage("clean", "corpus/clean", depends=depends, inputs={"collect": collected.digest})
     if stage.done:
@@ -95,6 +100,12 @@ def _snapshots(recipe: Recipe) -> dict[str, str]:
     return {source.name: getattr(source, "snapshot", None) or source.name for source in recipe.sources}
 
 
+def _decontaminate(recipe: Recipe) -> list[Any]:
+    """What decontamination depends on: its settings and the contents of the tests."""
+    settings = recipe.clean.decontaminate
+    return [settings.model_dump(), *(digest_file(path) for _, path in evaluation_files(settings.files))] if settings.on else []
+
+
 class Cleaning:
     """One pass of the stage over all sources; every method finds out for itself what is already there."""
 
@@ -115,7 +126,7 @@ class Cleaning:
             tallies += found
             current = one.name
         self._refuse_nothing(tallies, reading)
-        splits = self._write_parts(current, count)
+        splits = self._write_parts(current, count, tallies)
         last = reading[-1]
         funnel = {
             "inputs": {"files": last["files"], "bytes": last["bytes"], "documents": last["documents"]},
@@ -276,28 +287,36 @@ class Cleaning:
                 f"{last['documents']:,} ({reason})", where="clean", do="Add text, or loosen this step in the recipe's section clean.",
             )  # fmt: skip
 
-    def _write_parts(self, current: str, count: int) -> dict[str, dict[str, int]]:
-        """Draw the split and write the parts. Raises GroundupError if a side is empty."""
+    def _write_parts(self, current: str, count: int, tallies: list[Tally]) -> dict[str, dict[str, int]]:
+        """Draw the split, take what is a test's out of the training text, and write the parts. Raises GroundupError if a side is empty."""
         sizes: dict[str, tuple[int, int]] = {}
         for number in range(count):
             for row in self._rows(current, number):
                 size, characters = sizes.get(row["whole"], (0, 0))
                 sizes[row["whole"]] = (size + len(row["text"].encode()), characters + len(row["text"]))
-        split = Split(sizes, self.recipe.clean.held_out, self.recipe.seed)
         counts = {name: {"documents": 0, "bytes": 0, "characters": 0} for name in ("train", "held_out")}
 
-        def divided(rows: Iterable[Row]) -> Iterator[Row]:
-            for row in rows:
-                for part in split(row):
-                    total = counts[part["split"].replace("-", "_")]
-                    total["documents"] += 1
-                    total["bytes"] += len(part["text"].encode())
-                    total["characters"] += len(part["text"])
-                    yield {name: part[name] for name in CLEAN_SCHEMA.names}
+        def split_rows() -> Iterator[Iterator[Row]]:
+            """Shard by shard; the split counts what has gone by, so each pass has its own."""
+            split = Split(sizes, self.recipe.clean.held_out, self.recipe.seed)
+            for number in range(count):
+                yield (part for row in self._rows(current, number) for part in split(row))
 
-        for number in range(count):
+        def counted(rows: Iterable[Row]) -> Iterator[Row]:
+            for part in rows:
+                total = counts[part["split"].replace("-", "_")]
+                total["documents"] += 1
+                total["bytes"] += len(part["text"].encode())
+                total["characters"] += len(part["text"])
+                yield {name: part[name] for name in CLEAN_SCHEMA.names}
+
+        screening = self._screening(split_rows)
+        for number, rows in enumerate(split_rows()):
             path = self.work / f"part-{number:05d}.parquet"
-            engine.write(path, batches(divided(self._rows(current, number)), CLEAN_SCHEMA), CLEAN_SCHEMA)
+            engine.write(path, batches(counted(screening(rows) if screening else rows), CLEAN_SCHEMA), CLEAN_SCHEMA)
+        if screening:
+            screening.finish()
+            tallies.append(screening.tally)
         for name, words in (("train", "to train on"), ("held_out", "held out")):
             if counts[name]["documents"] == 0:
                 raise GroundupError(
@@ -305,6 +324,17 @@ class Cleaning:
                     do="Add text, change clean.held_out.fraction, or set clean.held_out.unit=tail.",
                 )
         return counts
+
+    def _screening(self, split_rows: Callable[[], Iterator[Iterator[Row]]]) -> Screening | None:
+        """What takes out of the training text what stands in tests, where the recipe wants that."""
+        settings = self.recipe.clean.decontaminate
+        if not settings.on or not (settings.held_out or settings.files):
+            return None
+        tests = AllTests(settings, self.shards)
+        if settings.held_out:
+            tests.add_held_out(part for rows in split_rows() for part in rows if part["split"] == "held-out")
+        tests.finish()
+        return Screening(tests, self.work)
 
     def _shard(self, name: str, number: int) -> Path:
         return self.shards / f"{name}-{number:05d}.parquet"

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from groundup.recipe.cleaning.bias import Bias
+from groundup.recipe.cleaning.decontaminate import Decontaminate
 from groundup.recipe.cleaning.duplicates import Duplicates, needs_classifier
 from groundup.recipe.cleaning.html import Html
 from groundup.recipe.cleaning.language import Language
@@ -67,6 +68,8 @@ class Clean(Strict):
     """What is dropped as a copy."""
     held_out: HeldOut = HeldOut()
     """What is set aside."""
+    decontaminate: Decontaminate = Decontaminate()
+    """What is taken out of the rest because it stands in the held-out part or in a test."""
 
     @model_validator(mode="after")
     def _ranked(self) -> Clean:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.corpus.token_estimate import bytes_per_token
-from groundup.report import copies, groups, sections, words
+from groundup.report import contamination, copies, groups, sections, words
 from groundup.report.histogram import histogram
 from groundup.report.marked import marked
 from groundup.report.material import Material
@@ -26,10 +26,11 @@ MATRIX_SOURCES = 6  # columns of the table of sources by steps
 
 
 def write(run: Run) -> Path | None:
-    """Write `funnel.html` into the run folder and return its path; None where no corpus is finished."""
+    """Write `funnel.html` into the run folder, beside it the page on tests, and return its path; None where no corpus is finished."""
     html = render(run)
     if html is None:
         return None
+    contamination.write(run)
     path = run.path / "funnel.html"
     write_atomic(path, html)
     return path
@@ -51,7 +52,7 @@ def render(run: Run) -> str | None:
         name=material.name, finished_at=_ended(run), inputs=material.funnel.get("inputs") or {}, rows=rows, splits=drawn["splits"],
         verdict=verdict(rows), standing=standing(rows), tiles=tiles(rows, per_token, source, seconds),
         copies=copies.section(material.funnel.get("duplicates") or {}, seconds, material.counts("clean").get("peak_bytes_by_step") or {}),
-        groups=groups.section(material.funnel["steps"]), sources=sources(rows, per_token), matrix_sources=MATRIX_SOURCES, shown_counts=SHOWN_COUNTS,
+        tests=contamination.found(material, run), groups=groups.section(material.funnel["steps"]), sources=sources(rows, per_token), matrix_sources=MATRIX_SOURCES, shown_counts=SHOWN_COUNTS,
         per_token=per_token, per_token_source=source,
         telling=[row for row in rows if row["telling"]], silent=[row["name"] for row in rows if not row["telling"]],
         skipped=grouped(material.funnel.get("skipped") or [], "reason"), notes=grouped(material.funnel.get("notes") or [], "note"),
