@@ -73,6 +73,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="gu-ray-", dir="/tmp")  # a socket's path has 107 characters at most
+    Path(folder, "ray").mkdir()
     nodes = Cluster()
     try:
         with pytest.MonkeyPatch.context() as patch:

@@ -196,6 +196,9 @@ class Cluster:
             try:
                 there = self._ray.get(ref, timeout=WAIT_SECONDS)
             except self._ray.exceptions.RayError as error:
+                gone = self._ray.exceptions.TaskUnschedulableError, self._ray.exceptions.NodeDiedError
+                if isinstance(error, gone) or node["NodeID"] not in {one["NodeID"] for one in self._alive()}:
+                    continue  # it died just now: its pieces go to the others
                 raise GroundupError(
                     f"node {name} cannot run groundup ({_last(error)})", where=WHERE,
                     do="Install 'groundup[cluster]' there, the same as here, and restart Ray from that environment.",
