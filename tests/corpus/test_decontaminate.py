@@ -15,17 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from test_pipeline import build, rows
 
-from groundup import recipe as recipes
 from groundup.corpus import contamination, decontaminate, pipeline
-from groundup.corpus.collect import collect
 from groundup.corpus.contamination import AllTests
 from groundup.corpus.dedup import shingles
 from groundup.corpus.evaluation_items import evaluation_files, read
-from groundup.corpus.pipeline import clean
 from groundup.errors import GroundupError
 from groundup.recipe.cleaning.decontaminate import Decontaminate
-from groundup.run import Run, Stage
+from groundup.run import Stage
 
 DATA = next((each for each in (Path(__file__).parents[2].parent / "shared/data", Path(__file__).parents[3].parent / "shared/data") if each.exists()), None)
 
@@ -217,19 +215,6 @@ def test_files_that_are_wrong(tmp_path: Path, name: str, content: bytes | None, 
 
 
 # --- a corpus ---------------------------------------------------------------------------------------------------------
-
-
-def build(folder: Path, source: Path, **changes: Any) -> Stage:
-    recipe = recipes.parse({"name": "x", "sources": [{"kind": "files", "path": str(source)}], "clean": changes})
-    run = Run.open(folder, recipe)
-    try:
-        return clean(run, collect(run))
-    finally:
-        run.close()
-
-
-def rows(stage: Stage) -> list[dict[str, Any]]:
-    return [one for path in sorted(stage.final.glob("part-*.parquet")) for one in parquet.read_table(path).to_pylist()]
 
 
 def told(stage: Stage) -> tuple[dict[str, Any], list[dict[str, Any]]]:
