@@ -32,8 +32,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from groundup.corpus.contamination import AllTests, in_batches
-from groundup.corpus.document import cut
+from groundup.corpus.contamination import BATCH_BYTES, AllTests
+from groundup.corpus.document import cut, lots
 from groundup.corpus.evaluation_items import count, evaluation_files, records_of
 from groundup.recipe.cleaning.decontaminate import Decontaminate
 
@@ -127,7 +127,8 @@ def main() -> None:
         tests.finish()
         indexed = time.perf_counter() - began
         pool, screened, size, seconds, flagged = [], 0, 0, 0.0, []
-        for batch in in_batches(row(number, text, name) for number, (name, text) in enumerate(clean_documents(options.data / "pretrain"))):
+        documents = (row(number, text, name) for number, (name, text) in enumerate(clean_documents(options.data / "pretrain")))
+        for batch in lots(documents, BATCH_BYTES):
             began = time.perf_counter()
             found = tests.find(batch)
             seconds += time.perf_counter() - began

@@ -15,7 +15,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from groundup.corpus.decontaminate import Finds, HeldOut, Pieces
+from groundup.corpus.dedup.exact import hash64
 from groundup.corpus.dedup.passes import without
 from groundup.corpus.dedup.shingles import words
+from groundup.corpus.document import lots
 from groundup.corpus.evaluation_items import ASKS, EIGHT, FIVE, Piece, count, evaluation_files, read
 from groundup.corpus.funnel import Tally
 from groundup.errors import GroundupError
@@ -36,7 +37,7 @@ from groundup.run import write_json
 Row = dict[str, Any]
 
 HELD_OUT = "held-out"  # what the report calls the held-out text among the tests
-BATCH_BYTES = 1 << 20  # of documents compared at once
+BATCH_BYTES = 1 << 20  # of documents (characters) compared at once; what is found does not depend on it
 AROUND = 200  # characters on either side of a test that go with it (GPT-3, Brown et al. 2020, appendix C)
 SMALL = 0.1  # of a document: if all tests in it take no more, with what stands around them, the rest is kept
 KEPT_WORDS = 2 / 3  # of a reworded test's words beyond the eighth that must be where they should; the first eight all
@@ -73,7 +74,7 @@ class AllTests:
     def add_held_out(self, rows: Iterable[Row]) -> None:
         """All held-out rows; their texts are kept in a file."""
         with pa.OSFile(str(self._path), "wb") as sink, pa.ipc.new_file(sink, HELD_OUT_SCHEMA) as writer:
-            for batch in in_batches(rows):
+            for batch in lots(rows, BATCH_BYTES):
                 found = words(pa.array([row["text"] for row in batch], pa.large_string()))
                 size = np.bincount(found.document, minlength=len(batch))
                 for row, its in zip(batch, size.tolist(), strict=True):
@@ -175,7 +176,7 @@ class Screening:
 
     def __call__(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows that stay, in order, some with less text."""
-        for batch in in_batches(rows):
+        for batch in lots(rows, BATCH_BYTES):
             train = [row for row in batch if row["split"] == "train"]
             found = iter(self._tests.find(train))
             for row in batch:
@@ -286,8 +287,7 @@ def _once(places: list[Row]) -> list[Row]:
 
 
 def _hashes(names: list[str]) -> NDArray[np.uint64]:
-    known = {name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") for name in set(names)}
-    return np.array([known[name] for name in names], np.uint64)
+    return np.array([hash64(name) for name in names], np.uint64)
 
 
 def _cut(text: str, hits: list[Row]) -> str | None:
@@ -321,17 +321,3 @@ def _around(text: str, match: str) -> str:
     its = match.split()[:4]
     place = next((found for size in range(len(its), 0, -1) if (found := text.find(" ".join(its[:size]))) >= 0), 0)
     return text[max(0, place - BEFORE) :][:EXCERPT]
-
-
-def in_batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows by the BATCH_BYTES; what is found in them does not depend on it."""
-    held: list[Row] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row["text"])
-        if size >= BATCH_BYTES:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -96,5 +96,19 @@ def cut(chunks: Iterable[str], limit: int) -> Iterator[str]:
         end = border(held, min(limit, len(held) * 2 // 3 + 1))
         yield held[:end]
         held = held[end:]
+    if held:
+        yield held
+
+
+def lots(rows: Iterable[dict[str, Any]], characters: int, most: int | None = None) -> Iterator[list[dict[str, Any]]]:
+    """Rows in their order, so many characters of text at a time, and no more than `most` rows."""
+    held: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += len(row["text"])
+        if size >= characters or len(held) == most:
+            yield held
+            held, size = [], 0
     if held:
         yield held

@@ -99,3 +99,10 @@ def write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> i
         os.fsync(stream.fileno())
     temporary.replace(path)
     return rows
+
+
+def rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, a few in memory at a time."""
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+            yield from batch.to_pylist()

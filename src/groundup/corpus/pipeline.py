@@ -28,14 +28,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from groundup import progress
 from groundup.corpus import engine
 from groundup.corpus.chain import Chain
 from groundup.corpus.contamination import AllTests, Screening
 from groundup.corpus.dedup.passes import RANKED_SCHEMA, Pass, passes
-from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut
+from groundup.corpus.document import CLEAN_SCHEMA, SCHEMA, Document, cut, lots
 from groundup.corpus.evaluation_items import evaluation_files
 from groundup.corpus.funnel import Tally, merge, tally
 from groundup.corpus.memory import PeakMemory
@@ -340,13 +339,7 @@ class Cleaning:
         return self.shards / f"{name}-{number:05d}.parquet"
 
     def _rows(self, name: str, number: int) -> Iterator[Row]:
-        return _rows(self._shard(name, number))
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=engine.BATCH_ROWS):
-            yield from batch.to_pylist()
+        return engine.rows(self._shard(name, number))
 
 
 class Reader:
@@ -394,13 +387,5 @@ class Reader:
 
 def batches(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Rows as record batches of a few megabytes."""
-    held: list[Row] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row["text"])
-        if size >= BATCH_BYTES or len(held) >= 1024:
-            yield pa.RecordBatch.from_pylist(held, schema)
-            held, size = [], 0
-    if held:
+    for held in lots(rows, BATCH_BYTES, 1024):
         yield pa.RecordBatch.from_pylist(held, schema)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from groundup.corpus import engine
@@ -82,7 +83,7 @@ class Addresses(Pass):
 
     def look(self, number: int, path: Path) -> None:
         keys, ranks = [], []
-        for row in _rows(path, ["whole", "source", "url"]):
+        for row in engine.rows(path, ["whole", "source", "url"]):
             if (at := exact.address(row["url"])) is not None:
                 keys.append(exact.hash64(f"{self._scopes[row['source']]}\n{at}"))
                 ranks.append(int(row["whole"][:16], 16))
@@ -93,7 +94,7 @@ class Addresses(Pass):
 
     def left(self, number: int, path: Path, tally: Tally, found: Found) -> Iterator[Row]:
         its = iter(self._copies[self.keys.starts[number] : self.keys.starts[number + 1]].tolist())
-        for row in _rows(path):
+        for row in engine.rows(path):
             size, there = len(row["text"].encode()), exact.address(row["url"]) is not None
             copy = next(its) if there else 0
             if copy < 0:
@@ -116,7 +117,7 @@ class Pieces(Pass):
     def look(self, number: int, path: Path) -> None:
         keys: list[int] = []
         ranks = []
-        for row in _rows(path, ["text", "quality"]):
+        for row in engine.rows(path, ["text", "quality"]):
             its = [exact.hash_of(piece) for piece in exact.hashed(row["text"], self._unit, self._min_characters)]
             keys += its
             ranks += [_rank(row, self._ranked)] * len(its)
@@ -127,7 +128,7 @@ class Pieces(Pass):
 
     def left(self, number: int, path: Path, tally: Tally, found: Found) -> Iterator[Row]:
         at = int(self.keys.starts[number])
-        for row in _rows(path):
+        for row in engine.rows(path):
             its = exact.hashed(row["text"], self._unit, self._min_characters)
             counts = self._copies[at : at + len(its)].tolist()
             at += len(its)
@@ -154,18 +155,15 @@ class NearCopies(Pass):
     def look(self, number: int, path: Path) -> None:
         table = parquet.read_table(path, columns=["text", "source", "quality"], partitioning=None)
         keys, ranks, sets = [np.zeros(0, np.uint64)], [], [np.zeros(0, np.uint32)]
-        borders = [0]
         for batch in engine.map_table(table, self._of, BandKeys.schema):
             keys += [np.frombuffer(one, np.uint64) for one in batch["keys"].to_pylist()]
             sets += [np.frombuffer(one, np.uint32) for one in batch["shingles"].to_pylist()]
             ranks += batch["rank"].to_pylist()
         found = np.concatenate(keys).reshape(-1, self.keys.columns)
-        borders += np.cumsum([len(one) for one in sets[1:]]).tolist()
         if self._least is not None:
             np.save(self.folder / f"shingles-{number:05d}.npy", np.concatenate(sets))
-            np.save(self.folder / f"borders-{number:05d}.npy", np.array(borders, np.int64))
-        rank = [_quality(quality, text) for quality, text in zip(table["quality"].to_pylist(), ranks, strict=True)] if self._ranked else ranks
-        self.keys.write(number, found, np.array(rank, np.uint64))
+            np.save(self.folder / f"borders-{number:05d}.npy", np.cumsum([0, *map(len, sets[1:])], dtype=np.int64))
+        self.keys.write(number, found, _ranks(table, ranks, self._ranked))
 
     def decide(self) -> None:
         check = None if self._least is None else near.Similar(self.folder, self.keys, self._least)
@@ -180,7 +178,7 @@ class NearCopies(Pass):
     def left(self, number: int, path: Path, tally: Tally, found: Found) -> Iterator[Row]:
         part = slice(int(self.keys.starts[number]), int(self.keys.starts[number + 1]))
         members: Counter[int] = Counter()
-        for row, kept, cluster in zip(_rows(path), self._kept[part].tolist(), self._cluster[part].tolist(), strict=True):
+        for row, kept, cluster in zip(engine.rows(path), self._kept[part].tolist(), self._cluster[part].tolist(), strict=True):
             size = len(row["text"].encode())
             if cluster in self._shown and (kept or members[cluster] < MEMBERS):
                 members[cluster] += not kept
@@ -220,17 +218,16 @@ class Passages(Pass):
         for batch in engine.map_table(table, self._of, WindowKeys.schema):
             keys += [np.frombuffer(one, np.uint64) for one in batch["keys"].to_pylist()]
             ranks += batch["rank"].to_pylist()
-        rank = [_quality(quality, text) for quality, text in zip(table["quality"].to_pylist(), ranks, strict=True)] if self._ranked else ranks
         sizes = [len(one) for one in keys[1:]]
         np.save(self.folder / f"sizes-{number:05d}.npy", np.array(sizes, np.int64))
-        self.keys.write(number, np.concatenate(keys)[:, None], np.repeat(np.array(rank, np.uint64), sizes))
+        self.keys.write(number, np.concatenate(keys)[:, None], np.repeat(_ranks(table, ranks, self._ranked), sizes))
 
     def decide(self) -> None:
         self._copies = copies(self.keys)
 
     def left(self, number: int, path: Path, tally: Tally, found: Found) -> Iterator[Row]:
         at = int(self.keys.starts[number])
-        for row, size in zip(_rows(path), np.load(self.folder / f"sizes-{number:05d}.npy").tolist(), strict=True):
+        for row, size in zip(engine.rows(path), np.load(self.folder / f"sizes-{number:05d}.npy").tolist(), strict=True):
             counts = np.asarray(self._copies[at : at + size])
             at += size
             text = row["text"]
@@ -301,15 +298,14 @@ def _rank(row: Row, by_quality: bool) -> int:
     return _quality(row["quality"], exact.hash64(row["text"])) if by_quality else exact.hash64(row["text"])
 
 
+def _ranks(table: pa.Table, texts: list[int], by_quality: bool) -> NDArray[np.uint64]:
+    """The ranks of a shard's documents, from the hashes of their texts."""
+    return np.array([_quality(score, text) for score, text in zip(table["quality"].to_pylist(), texts, strict=True)] if by_quality else texts, np.uint64)
+
+
 def _quality(score: float | None, text: int) -> int:
     """The rank of a document by its score (0 to 1, in 65,535 steps), the better the less; equal ones by their text's hash."""
     return (0xFFFF - round(0xFFFF * min(1.0, max(0.0, score or 0.0))) << 48) | text >> 16
-
-
-def _rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=engine.BATCH_ROWS, columns=columns):
-            yield from batch.to_pylist()
 
 
 def _note(found: Found, times: int, text: str, size: int | None = None) -> None:
