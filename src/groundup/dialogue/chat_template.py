@@ -77,8 +77,7 @@ class ChatTemplate:
 
     def answer(self, text: str) -> list[int]:
         """What follows a prompt: the text and the mark that ends it."""
-        head, *said = self.format.turn(Message("assistant", text))
-        del head
+        _, *said = self.format.turn(Message("assistant", text))
         rendered = self._rendered(said)
         return [token for token, weight in zip(rendered.tokens, rendered.weights, strict=True) if weight]
 

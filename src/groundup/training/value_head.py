@@ -1,0 +1,49 @@
+"""A decoder that scores instead of writing: one number at each place.
+
+    reward model     the score of an answer is read at its last token (InstructGPT, section 3.5: the unembedding gives way to one)
+    value function   the score of each place is what is still to come (PPO)
+
+The decoder stays what it is, head included: a policy may share its layers with its value function, and a checkpoint of the
+decoder fits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from groundup.models.config import ModelConfig
+from groundup.models.decoder import Decoder
+
+
+class ScoredDecoder(Decoder):
+    """A decoder with a `score` beside its head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.score = nn.Linear(config.width, 1)
+
+    @classmethod
+    def of(cls, decoder: Decoder, seed: int) -> ScoredDecoder:
+        """With the weights of a decoder, which it takes over and shares; the score starts at a normal draw of variance 1 / (D + 1)
+        (Stiennon et al. 2020, appendix B.1) and bias 0."""
+        with torch.device("meta"):
+            made = cls(decoder.config)
+        for name, module in decoder.named_children():
+            made.add_module(name, module)
+        made.score = nn.Linear(decoder.config.width, 1)
+        draw = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            made.score.weight.normal_(std=(decoder.config.width + 1) ** -0.5, generator=draw)
+            made.score.bias.zero_()
+        return made.train(decoder.training)
+
+    def scores(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The score at each place, (B, T)."""
+        scores_BT: Tensor = self.score(self.hidden(tokens_BT, positions_BT, segments_BT)).squeeze(-1).float()
+        return scores_BT
+
+    def center(self, mean: float) -> None:
+        """Shift all scores so that what had the mean `mean` has 0: InstructGPT's bias that gives demonstrations 0 on average."""
+        with torch.no_grad():
+            self.score.bias -= mean
