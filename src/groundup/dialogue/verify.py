@@ -93,6 +93,6 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
 
 def _pattern(text: Any, where: str) -> re.Pattern[str]:
     try:
-        return re.compile(text, re.DOTALL)
+        return re.compile(text)
     except (re.error, TypeError) as error:
         raise RequestError(f"not a valid pattern ({error})", where=where, do="Correct `pattern`.") from None
