@@ -102,6 +102,8 @@ def _become_stranger(libc: Any, task: dict[str, Any], tell: int) -> None:
     except MemoryError:
         os._exit(RAN_OUT_OF_MEMORY)
     except BaseException:  # an answer that exits has not passed
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -154,10 +156,10 @@ def _watch(child: int, task: dict[str, Any], began: float) -> tuple[str | None, 
 
 def _kill_all(child: int) -> None:
     """Leave nobody. In a namespace of its own the first process takes all with it; else all are stopped, so that none forks, then killed."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
     for _ in range(1000):
         alive = _descendants()
+        if child in alive:
+            os.kill(child, signal.SIGKILL)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in alive:
                 with contextlib.suppress(ProcessLookupError, PermissionError):

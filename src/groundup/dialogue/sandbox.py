@@ -26,7 +26,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from groundup.errors import GroundupError, RequestError
 from groundup.progress import say
@@ -105,7 +105,7 @@ def run(code: str, tests: str = "", limits: Limits | None = None) -> Outcome:
         return Outcome(found["why"], round(found["seconds"], 4), isolation, printed)
 
 
-def _supervised(task: str, folder: Path, patience: float) -> dict[str, object]:
+def _supervised(task: str, folder: Path, patience: float) -> dict[str, Any]:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-B", str(INSIDE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment,
@@ -114,7 +114,7 @@ def _supervised(task: str, folder: Path, patience: float) -> dict[str, object]:
     try:
         out, err = process.communicate(task.encode(), timeout=patience)
         if process.returncode == 0:
-            found: dict[str, object] = json.loads(out)
+            found: dict[str, Any] = json.loads(out)
             return found
         what = err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {process.returncode}"]
     except subprocess.TimeoutExpired:

@@ -29,6 +29,7 @@ from groundup.training.cross_entropy import head_loss
 from groundup.training.objectives import Batch, NextToken, Sums
 from groundup.training.policy import kl_estimate
 from groundup.training.token_logps import token_logps
+from groundup.training.value_head import at_least_float
 
 
 def clipped_loss(logps: Tensor, old_logps: Tensor, advantages: Tensor, low: float = 0.2, high: float | None = None) -> tuple[Tensor, Tensor]:
@@ -110,7 +111,7 @@ class Policy(_Policy):
             if self.kl:
                 losses_N = losses_N + self.kl * kl_N
         if self.value:
-            values_N = model.score(states[there_BT]).squeeze(-1).float()
+            values_N = at_least_float(model.score(states[there_BT]).squeeze(-1))
             squared_N, held_N = value_loss(values_N, batch["old_values"][there_BT], batch["returns"][there_BT], self.value_clip)
             losses_N = losses_N + self.value * squared_N
             metrics |= {"value_loss": squared_N, "value_clip_fraction": held_N.float()}
@@ -145,7 +146,7 @@ class Value(NextToken):
         """The sums. `value_error`: the squared error itself."""
         there_BT = batch["weights"] > 0
         weights_N, returns_N = batch["weights"][there_BT], batch["returns"][there_BT]
-        values_N = model.score(states[there_BT]).squeeze(-1).float()
+        values_N = at_least_float(model.score(states[there_BT]).squeeze(-1))
         losses_N, held_N = value_loss(values_N, batch["old_values"][there_BT], returns_N, self.clip)
         error_N = (values_N.detach() - returns_N) ** 2
         loss_sum, aside = (weights_N * losses_N).sum(), self.aside(model, batch)

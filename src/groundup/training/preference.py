@@ -30,6 +30,7 @@ from groundup.models.decoder import Decoder
 from groundup.training.objectives import Batch, NextToken, Sums
 from groundup.training.preference_losses import dpo_loss, ipo_loss, kto_kl, kto_loss, orpo_loss, reward_loss, simpo_loss
 from groundup.training.token_logps import summed, token_logps
+from groundup.training.value_head import at_least_float
 
 
 class AnswerLogps(NamedTuple):
@@ -205,7 +206,7 @@ class Reward(_Preference):
     def sums(self, model: Any, states: Tensor, batch: Batch) -> Sums:
         """The sums over the pairs. `accuracy`: pairs in the right order; `mean_reward` of both answers."""
         row_A, place_A = batch["ends"].unbind(1)
-        reward_A = model.score(states[row_A, place_A]).squeeze(-1).float()
+        reward_A = at_least_float(model.score(states[row_A, place_A]).squeeze(-1))
         better_P, worse_P = (reward_A[side] for side in batch["pairs"].unbind(1))
         losses_P = reward_loss(better_P, worse_P)
         if self.center:

@@ -40,10 +40,14 @@ class ScoredDecoder(Decoder):
 
     def scores(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """The score at each place, (B, T)."""
-        scores_BT: Tensor = self.score(self.hidden(tokens_BT, positions_BT, segments_BT)).squeeze(-1).float()
-        return scores_BT
+        return at_least_float(self.score(self.hidden(tokens_BT, positions_BT, segments_BT)).squeeze(-1))
 
     def center(self, mean: float) -> None:
         """Shift all scores so that what had the mean `mean` has 0: InstructGPT's bias that gives demonstrations 0 on average."""
         with torch.no_grad():
             self.score.bias -= mean
+
+
+def at_least_float(x: Tensor) -> Tensor:
+    """Out of bf16, whose steps are too coarse for differences of scores."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
