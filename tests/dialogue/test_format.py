@@ -90,7 +90,7 @@ def test_files_may_be_packed_arrays_or_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "not valid JSON"), ("3", "a int, not an object"), ('{"text": "x"}', "no known shape of conversation; the fields are text"),
+        ("{", "not valid JSON"), ("3", "int instead of an object"), ('{"text": "x"}', "no known shape of conversation; the fields are text"),
         ('{"question": "q", "answer": " "}', "the answer has no text"), ('{"messages": 3}', "not a list"),
         ('{"messages": [{"role": "boss", "content": "x"}]}', "the role 'boss' is not known"), ('{"messages": []}', "the roles are none"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "the roles are user"),

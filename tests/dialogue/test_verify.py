@@ -55,7 +55,7 @@ def test_good_code_passes_and_bad_code_fails() -> None:
     assert "hello" in run("print('hello')").output
 
 
-@pytest.mark.parametrize("cheat", ["import sys; sys.exit(0)", "import os; os._exit(0)", "print('passed')\nraise SystemExit", "import os; os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("cheat", ["import builtins; builtins.exec = print", "import os; os._exit = print; 1 / 0", "import sys; sys.exit(0)", "import os; os._exit(0)", "print('passed')\nraise SystemExit", "import os; os.kill(os.getpid(), 9)"])
 def test_leaving_early_does_not_pass(cheat: str) -> None:
     assert not run(cheat, TESTS, QUICK).passed
 

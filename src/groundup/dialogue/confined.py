@@ -95,22 +95,26 @@ def _become_stranger(libc: Any, task: dict[str, Any], tell: int) -> None:
         resource.setrlimit(name, (bound, bound + 1 if name == resource.RLIMIT_CPU else bound))
     if os.getuid():  # the limit counts all of a user's processes, and does not bind root
         resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"] + task["others"],) * 2)
+    leave, write, execute = os._exit, os.write, exec  # the answer may put others in their place
     space: dict[str, Any] = {"__name__": "__main__"}
     try:
-        exec(compile(task["code"], "answer.py", "exec"), space)
-        exec(compile(task["tests"], "tests.py", "exec"), space)
+        answer, tests = (compile(task[name], f"{name}.py", "exec") for name in ("code", "tests"))
+        execute(answer, space)
+        execute(tests, space)
     except MemoryError:
-        os._exit(RAN_OUT_OF_MEMORY)
+        leave(RAN_OUT_OF_MEMORY)
     except BaseException:  # an answer that exits has not passed
-        with contextlib.suppress(Exception):
+        try:
             sys.stdout.flush()
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    with contextlib.suppress(Exception):
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            leave(1)
+    try:
         sys.stdout.flush()
-    os.write(moved, task["nonce"].encode() + b"\n")
-    os._exit(0)
+    finally:
+        write(moved, task["nonce"].encode() + b"\n")
+        leave(0)
 
 
 def _confine_writes(libc: Any, folder: str) -> bool:

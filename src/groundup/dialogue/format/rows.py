@@ -124,5 +124,5 @@ def _lines(path: Path, text: io.TextIOBase) -> Iterator[tuple[int, Row | Request
 
 def _object(path: Path, number: int, value: Any) -> Row | RequestError:
     if not isinstance(value, dict):
-        return refused(path, number, f"a {type(value).__name__}, not an object", "Write one object with named fields a row.")
+        return refused(path, number, f"{type(value).__name__} instead of an object", "Write one object with named fields a row.")
     return value
