@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from groundup.models import huggingface
+from groundup.models.build import build
 from groundup.training.objectives import NextToken
 
 transformers = pytest.importorskip("transformers")
@@ -20,7 +21,7 @@ def test_it_equals_transformers() -> None:
         )
     )  # fmt: skip
     config, tensors = huggingface.translate({**other.config.to_dict(), "architectures": ["LlamaForCausalLM"]}, other.state_dict())
-    model = huggingface.build(config)
+    model = build(config)
     huggingface.fill(model, tensors, "here")
     draw = torch.Generator().manual_seed(1)
     talks = [(torch.randint(61, (length,), generator=draw), asked) for length, asked in ((9, 4), (14, 3), (6, 5))]
