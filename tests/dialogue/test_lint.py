@@ -84,7 +84,7 @@ def test_padding_that_ends_turns_is_found(words) -> None:
 
 def test_text_that_does_not_round_trip_is_found() -> None:
     """A text that begins with a newline merges with that of ChatML's head when other software reads the whole."""
-    text = with_tokens(trainers.train_bpe(["a\n\n", "b\n\n", "user assistant"] * 50, 275), ("<|im_start|>", "<|im_end|>"))
+    text = with_tokens(trainers.train_bpe(["a\n\n", "b\n\n", "user assistant"] * 50, 275, must_reach=True), ("<|im_start|>", "<|im_end|>"))
     words = Tokenizer(text)
     assert len(words.encode("\n\n")) == 1
     template = ChatTemplate(words, CHATML, special=added_tokens(text))

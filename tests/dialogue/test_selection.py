@@ -38,7 +38,7 @@ def test_c_rlft_is_the_papers_weighted_mean(words) -> None:
             "segments": torch.zeros_like(tokens[:, 1:]),
         }  # fmt: skip
         sums = next_token(model, batch)
-        loss_sum, weight_sum = loss_sum + float(sums.loss_sum), weight_sum + float(sums.weight_sum)
+        loss_sum, weight_sum = loss_sum + float(sums.loss_sum.detach()), weight_sum + float(sums.weight_sum)
         # the formula, from the text alone
         prefix = words.encode(f"{condition} User:") + words.encode(" q") + [words.special["<|end_of_turn|>"]] + words.encode(f"{condition} Assistant:")
         said = words.encode(f" {answer}") + [words.special["<|end_of_turn|>"]]

@@ -60,7 +60,7 @@ def test_merged_equals_unmerged(name: str) -> None:
     for key, value in before.items():
         assert torch.equal(model.state_dict()[key], value), key  # what is there already is frozen
     after = logits(model)
-    assert (after - start).abs().max() > 1e-2
+    assert (after - start).abs().max() > 1e-3
     state = lora.merged_state(model)
     assert {key: value.shape for key, value in state.items()} == names
     fresh = build(CONFIGS[name])

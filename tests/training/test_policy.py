@@ -178,7 +178,7 @@ def test_sums_and_gradients_do_not_hang_on_cuts(model: ScoredDecoder, name: str,
             part = OBJECTIVES[name](model, {key: value[start:stop] for key, value in batch.items()})
             part.loss_sum.backward()  # type: ignore[no-untyped-call]
             for key, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():
-                sums[key] = sums.get(key, 0.0) + float(value)
+                sums[key] = sums.get(key, 0.0) + float(value.detach())
         found.append((sums, {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-6, abs=1e-6)
     assert found[0][0]["weight"] == float(batch["weights"].sum())

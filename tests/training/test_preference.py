@@ -142,7 +142,7 @@ def packed(elements: list[list[tuple[list[int], int]]], length: int, *, scored: 
         groups += [group] * K
         offset += K
     if kto:
-        batch |= {"groups": torch.tensor(groups), "good": torch.arange(len(sequences)) % 3 == 0, "mismatched": torch.arange(len(sequences)) % 2 == 1}
+        batch |= {"groups": torch.tensor(groups), "good": torch.tensor([sum(tokens) % 3 == 0 for tokens, _ in sequences]), "mismatched": torch.arange(len(sequences)) % 2 == 1}
     else:
         batch |= {"pairs": torch.tensor(pairs), "pair_weights": torch.tensor(weights)}
     return batch
@@ -164,7 +164,7 @@ def together(parts: list[Sums]) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in parts:
         for name, value in {"loss": part.loss_sum, "weight": part.weight_sum, **part.metrics}.items():
-            found[name] = found.get(name, 0.0) + float(value)
+            found[name] = found.get(name, 0.0) + float(value.detach())
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import resource
 import select
@@ -26,7 +27,8 @@ PDEATHSIG, SUBREAPER, NO_NEW_PRIVS = 1, 36, 38  # linux/prctl.h
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # landlock's system calls, the same on all machines
 WRITE_FILE, TRUNCATE, REFER = 1 << 1, 1 << 14, 1 << 13  # linux/landlock.h
 CHANGES = WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # write, remove, make
-POLL, LOOK = 0.005, 0.05  # seconds between looks at the clock, and at processes and files
+NOBODY = 65534  # a user without rights, on every Linux
+POLL, LOOK = 0.005, 0.02  # seconds between looks at the clock, and at processes and files
 RAN_OUT_OF_MEMORY = 3  # exit status of ours
 
 
@@ -34,16 +36,16 @@ def main() -> None:
     """Supervise."""
     task = json.load(sys.stdin)
     libc = ctypes.CDLL(None, use_errno=True)
+    namespaces = _unshare(libc)
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(SUBREAPER, 1, 0, 0, 0)  # orphans come to us
-    namespaces = _unshare(libc)
     told, tell = os.pipe()
     began = time.monotonic()
     child = os.fork()
     if child == 0:
         try:
             os.close(told)
-            _become_stranger(libc, task, tell)
+            _become_stranger(libc, task, tell, namespaces)
         finally:
             os._exit(1)
     os.close(tell)
@@ -66,8 +68,14 @@ def main() -> None:
 
 
 def _unshare(libc: Any) -> bool:
-    """A network without devices, and processes of our own; needs no rights where user namespaces are permitted."""
-    uid, gid = os.getuid(), os.getgid()
+    """A network without devices, and processes of our own; needs no rights where user namespaces are permitted.
+
+    Root is never refused a process. The count goes by the real user, files by the effective one, so root's real user becomes nobody.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        with contextlib.suppress(OSError):
+            os.setresuid(NOBODY, 0, 0)
     if libc.unshare(NEWUSER | NEWPID | NEWNET | NEWIPC) != 0:
         return False
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
@@ -76,7 +84,7 @@ def _unshare(libc: Any) -> bool:
     return True
 
 
-def _become_stranger(libc: Any, task: dict[str, Any], tell: int) -> None:
+def _become_stranger(libc: Any, task: dict[str, Any], tell: int, namespaces: bool) -> None:
     """In the child: give up what can be given up, then run the code and its tests."""
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     output = os.open(task["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -91,14 +99,15 @@ def _become_stranger(libc: Any, task: dict[str, Any], tell: int) -> None:
         (resource.RLIMIT_CPU, task["seconds"]), (resource.RLIMIT_AS, task["memory"]), (resource.RLIMIT_FSIZE, task["file_bytes"]),
         (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
-        bound = int(-(-value // 1))
+        bound = math.ceil(value)
         resource.setrlimit(name, (bound, bound + 1 if name == resource.RLIMIT_CPU else bound))
-    if os.getuid():  # the limit counts all of a user's processes, and does not bind root
-        resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"] + task["others"],) * 2)
+    if os.getuid():  # counts a user's processes, in a namespace those within it; does not bind root
+        resource.setrlimit(resource.RLIMIT_NPROC, (task["processes"] + (0 if namespaces else task["others"]),) * 2)
+    os.nice(10)  # whatever it starts, the supervisor gets its turn
     leave, write, execute = os._exit, os.write, exec  # the answer may put others in their place
     space: dict[str, Any] = {"__name__": "__main__"}
     try:
-        answer, tests = (compile(task[name], f"{name}.py", "exec") for name in ("code", "tests"))
+        answer, tests = (compile(task[name], f"<{name}>", "exec") for name in ("code", "tests"))
         execute(answer, space)
         execute(tests, space)
     except MemoryError:
