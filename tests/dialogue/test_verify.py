@@ -66,7 +66,7 @@ def marked() -> list[int]:
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
             try:
-                if b"confined.py" in (path / "cmdline").read_bytes() and not (path / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z":
+                if b"confined.py" in (path / "cmdline").read_bytes() and (path / "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
                     found.append(int(path.name))
             except OSError:
                 continue

@@ -13,7 +13,17 @@ from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
 from groundup.training.objectives import Batch
 from groundup.training.policy import (
-    AdaptiveKL, FixedKL, advantages, group_advantages, kl_estimate, mixed_weight, moments, rloo_advantages, shaped_rewards, token_weights, whiten,
+    AdaptiveKL,
+    FixedKL,
+    advantages,
+    group_advantages,
+    kl_estimate,
+    mixed_weight,
+    moments,
+    rloo_advantages,
+    shaped_rewards,
+    token_weights,
+    whiten,
 )  # fmt: skip
 from groundup.training.policy_losses import Policy, Reinforce, Value, clipped_loss, reinforce_loss, value_loss
 from groundup.training.value_head import ScoredDecoder

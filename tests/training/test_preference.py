@@ -17,7 +17,15 @@ from groundup.models.decoder import Decoder
 from groundup.training.objectives import Batch, Sums
 from groundup.training.preference import DPO, IPO, KTO, ORPO, Reward, SimPO, answer_logps
 from groundup.training.preference_losses import (
-    calibration, dpo_loss, expected_calibration_error, ipo_loss, kto_kl, kto_loss, orpo_loss, reward_loss, simpo_loss,
+    calibration,
+    dpo_loss,
+    expected_calibration_error,
+    ipo_loss,
+    kto_kl,
+    kto_loss,
+    orpo_loss,
+    reward_loss,
+    simpo_loss,
 )  # fmt: skip
 from groundup.training.value_head import ScoredDecoder
 
@@ -207,7 +215,7 @@ def test_log_probabilities_are_the_models(model: Decoder) -> None:
     for number, (tokens, asked) in enumerate(sequence for element in elements for sequence in element):
         logits = model(torch.tensor([tokens]), torch.arange(len(tokens))[None])[0].double()
         logp = F.log_softmax(logits[:-1], dim=-1).gather(1, torch.tensor(tokens[1:])[:, None])[asked - 1 :]
-        assert float(found.sums_A[number]) == pytest.approx(float(logp.sum()), abs=1e-4)  # the model's own logits are float32
+        assert float(found.sums_A[number].detach()) == pytest.approx(float(logp.detach().sum()), abs=1e-4)  # the model's own logits are float32
         assert float(found.lengths_A[number]) == len(tokens) - asked
 
 

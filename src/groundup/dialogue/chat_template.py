@@ -68,7 +68,7 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message] | Conversation, condition: str | None = None) -> Rendered:
         """A whole conversation, for training."""
         if isinstance(messages, Conversation):
-            messages, condition = messages.messages, messages.condition
+            return self.render(messages.messages, messages.condition)
         return self._rendered(self.format.pieces(messages, condition, others=self.others))
 
     def prompt(self, messages: Sequence[Message], condition: str | None = None) -> list[int]:

@@ -45,7 +45,7 @@ class Classes:
 
         Raises RequestError for a class that has no weight, or none at all.
         """
-        if talk.condition not in self.weights:
+        if talk.condition is None or talk.condition not in self.weights:
             named = f"the class {talk.condition!r} has no weight" if talk.condition else "a conversation without a class (`condition`)"
             raise RequestError(named, where=where, do=f"Name it in dialogue.classes; those are {', '.join(self.weights)}.")
         weight = self.weights[talk.condition]

@@ -143,7 +143,7 @@ def _confine_writes(libc: Any, folder: str) -> bool:
             return False
         os.close(place)
     libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
-    done = libc.syscall(RESTRICT_SELF, rules, 0) == 0
+    done = bool(libc.syscall(RESTRICT_SELF, rules, 0) == 0)
     os.close(rules)
     return done
 

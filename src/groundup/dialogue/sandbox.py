@@ -16,6 +16,7 @@ what that user can. For code of strangers, train in a container or a virtual mac
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -122,10 +123,8 @@ def _supervised(task: str, folder: Path, patience: float) -> dict[str, Any]:
     except ValueError:
         what = ["no readable answer"]
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     raise GroundupError(f"the sandbox's supervisor failed: {what[0]}", where="dialogue.verify", do="Run the same answer again; if it stays so, use another kind of reward.")
 

@@ -55,13 +55,13 @@ class LowRank(Stacked):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., E)."""
-        low = F.linear(F.dropout(x, self.dropout, self.training), self.lora_a).unflatten(-1, (len(self.sizes), self.rank))
-        parts = [F.linear(low[..., place, :], rows) for place, rows in enumerate(self.lora_b.split(self.sizes))]
+        low = F.linear(F.dropout(x, self.dropout, self.training), self.lora_a)
+        parts = [F.linear(part, b) for part, b in zip(low.chunk(len(self.sizes), dim=-1), torch.split(self.lora_b, list(self.sizes)), strict=True)]
         return F.linear(x, self.weight, self.bias) + self.scale * torch.cat(parts, dim=-1)
 
     def correction(self) -> Tensor:
         """What is added to the weight when they are merged, (E, D)."""
-        pairs = zip(self.lora_b.split(self.sizes), self.lora_a.split(self.rank), strict=True)
+        pairs = zip(torch.split(self.lora_b, list(self.sizes)), self.lora_a.chunk(len(self.sizes)), strict=True)
         return self.scale * torch.cat([b @ a for b, a in pairs])
 
 

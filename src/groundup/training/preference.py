@@ -28,7 +28,15 @@ from torch import Tensor
 
 from groundup.models.decoder import Decoder
 from groundup.training.objectives import Batch, NextToken, Sums
-from groundup.training.preference_losses import dpo_loss, ipo_loss, kto_kl, kto_loss, orpo_loss, reward_loss, simpo_loss
+from groundup.training.preference_losses import (
+    dpo_loss,
+    ipo_loss,
+    kto_kl,
+    kto_loss,
+    orpo_loss,
+    reward_loss,
+    simpo_loss,
+)
 from groundup.training.token_logps import summed, token_logps
 from groundup.training.value_head import at_least_float
 

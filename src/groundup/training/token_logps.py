@@ -60,7 +60,7 @@ class _TokenLogps(torch.autograd.Function):
         precise = torch.promote_types(x_ND.dtype, torch.float32)
         rows = max(1, min(x_ND.shape[0], CHUNK_BYTES // (4 * max(1, V))))
         logps, entropies = [], []
-        for x_CD, targets_C in zip(x_ND.split(rows), targets_N.split(rows), strict=True):
+        for x_CD, targets_C in zip(torch.split(x_ND, rows), torch.split(targets_N, rows), strict=True):
             scores_CV = F.linear(x_CD, own_VD).to(precise)
             if softcap:
                 scores_CV = softcap * torch.tanh(scores_CV / softcap)

@@ -45,7 +45,7 @@ class ScoredDecoder(Decoder):
     def center(self, mean: float) -> None:
         """Shift all scores so that what had the mean `mean` has 0: InstructGPT's bias that gives demonstrations 0 on average."""
         with torch.no_grad():
-            self.score.bias -= mean
+            self.score.bias.sub_(mean)
 
 
 def at_least_float(x: Tensor) -> Tensor:

@@ -103,9 +103,10 @@ def message_of(value: Any) -> Message:
     content = next((value[name] for name in ("content", "value", "text") if name in value), None)
     if isinstance(content, list):  # parts, as multimodal sets write them
         texts = [part.get("text", part.get("value")) for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        if len(texts) != len(content) or not all(isinstance(text, str) for text in texts):
+        written = [text for text in texts if isinstance(text, str)]
+        if len(written) != len(content):
             raise Misread(f"a message of the {role} has parts that are no text", "Leave out conversations with pictures or sound.")
-        content = "".join(texts)
+        content = "".join(written)
     weight = value.get("weight", value.get("loss_weight"))
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf")):
         raise Misread(f"the weight {weight!r} of a message is no number from 0 on", "Give a number, such as 1 or 0.1, or leave it out.")

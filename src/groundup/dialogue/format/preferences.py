@@ -19,7 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from groundup.dialogue.format.conversations import ANSWERS, QUESTIONS, Misread, answer_of, children, filled, joined, message_of, messages_of, prompt_of, transcript
+from groundup.dialogue.format.conversations import (
+    ANSWERS,
+    QUESTIONS,
+    Misread,
+    answer_of,
+    children,
+    filled,
+    joined,
+    message_of,
+    messages_of,
+    prompt_of,
+    transcript,
+)
 from groundup.dialogue.format.record import Labelled, Message, Ranking, order_problem
 from groundup.dialogue.format.rows import Bad, Row, refuse, refused, rows
 
