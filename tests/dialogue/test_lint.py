@@ -104,6 +104,7 @@ def test_no_conversation_at_all_is_an_error(words) -> None:
     [
         ("short and no stop", False), (LONG + "done.", False), (LONG + "and then the", True), ("```python\nx = 1", True), (LONG + "\n```\nx = 1\n```", False),
         (LONG + "\n- and then the last of the points", False), (LONG + "\nKind regards,\nAnna", False), (LONG + '"quoted."', False),
+        (LONG + "\nprint(x) # and then the\n", False), (LONG + "and that is 98.6", False), (LONG + "one, two,", True),
     ],
 )  # fmt: skip
 def test_answers_that_break_off(text: str, breaks: bool) -> None:

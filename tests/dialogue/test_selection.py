@@ -44,7 +44,7 @@ def test_c_rlft_is_the_papers_weighted_mean(words) -> None:
         said = words.encode(f" {answer}") + [words.special["<|end_of_turn|>"]]
         logits = model(torch.tensor([prefix + said]), torch.arange(len(prefix + said))[None])[0]
         ce = F.cross_entropy(logits[len(prefix) - 1 : -1], torch.tensor(said), reduction="none")
-        total += PAPER[condition] * float(ce.sum())
+        total += PAPER[condition] * float(ce.detach().sum())
         weight += PAPER[condition] * len(said)
     assert weight_sum == pytest.approx(weight)
     assert loss_sum / weight_sum == pytest.approx(total / weight, abs=1e-5)

@@ -15,7 +15,7 @@ from groundup.dialogue.verify import code_of, exact, matches, verifier
 from groundup.errors import RequestError
 
 ADD, TESTS = "def add(a, b):\n    return a + b\n", "assert add(2, 2) == 4\nassert add(-1, 1) == 0\n"
-QUICK = Limits(seconds=1.5, memory=300 << 20, processes=6, file_bytes=1 << 20, folder_bytes=3 << 20)
+QUICK = Limits(seconds=0.7, memory=300 << 20, processes=6, file_bytes=1 << 20, folder_bytes=3 << 20)
 
 
 def test_exact_answers() -> None:

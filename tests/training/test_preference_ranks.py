@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from batches import RECIPE, SETTINGS, opened
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
@@ -21,6 +23,7 @@ from groundup.training import checkpoint
 from groundup.training.objectives import Batch
 from groundup.training.optimizers import OptimizerSettings
 from groundup.training.preference import DPO, Reward
+from groundup.training.token_logps import token_logps
 from groundup.training.trainer import train
 from groundup.training.value_head import ScoredDecoder
 
@@ -78,8 +81,25 @@ def work(rank: int, size: int, folder: str) -> None:
             opened(path)
         dist.barrier()
         fit(path, RandomPairs(4, scored))
+    logps_of_a_spread_head(size)
     dist.barrier()
     os._exit(0)
+
+
+def logps_of_a_spread_head(size: int) -> None:
+    """Log-probabilities, entropies and gradients are those of the whole matrix where its rows are spread over processes."""
+    draw = torch.Generator().manual_seed(0)
+    x, weight, outer = (torch.randn(*shape, generator=draw) for shape in ((7, 5), (11, 5), (7,)))
+    targets = torch.randint(11, (7,), generator=draw)
+    spread = distribute_tensor(weight, init_device_mesh("cpu", (size,)), [Shard(0)])
+    found = []
+    for matrix in (weight, spread):
+        leaves = [x.clone().requires_grad_(), matrix.detach().clone().requires_grad_()]
+        one = token_logps(*leaves, targets, softcap=3.0)
+        gradients = torch.autograd.grad((one.logps_N * outer).sum(), leaves)
+        found.append([one.logps_N, one.entropy_N, *(each.full_tensor() if isinstance(each, DTensor) else each for each in gradients)])
+    for whole, part in zip(*found, strict=True):
+        torch.testing.assert_close(part, whole, atol=1e-6, rtol=1e-5)
 
 
 def curve(path: Path) -> list[float]:

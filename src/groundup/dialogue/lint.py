@@ -32,7 +32,7 @@ from groundup.errors import RequestError
 
 Level = Literal["error", "warning"]
 LONG_ANSWER = 40  # words: shorter ones often end without a stop, and rightly
-ENDINGS = tuple(".!?…:;)]}>\"'`”’»*_|~。！？」』）")
+CODE = frozenset("{}[]=<>#|`\\/_")  # in a last line: it is none of prose
 PAD = "<|pad|>"
 SHOWN = 5  # findings of a rule in the summary
 
@@ -160,9 +160,9 @@ def breaks_off(text: str) -> bool:
     if text.count("```") % 2:
         return True
     last = text.rstrip().rsplit("\n", 1)[-1].lstrip()
-    if len(text.split()) < LONG_ANSWER or not last or last.endswith(ENDINGS) or last[0] in "-*•|#>" or last[0].isdigit():
+    if len(text.split()) < LONG_ANSWER or len(last.split()) < 4 or CODE & set(last) or last[0] in "-*•" or last[0].isdigit():
         return False
-    return len(last.split()) > 3
+    return last[-1].isalpha() or last[-1] in ",-–"
 
 
 def _number(error: RequestError) -> int:
