@@ -208,7 +208,7 @@ def test_the_objective_is_the_formula_with_pretraining_mixed_in(model: ScoredDec
     value = value_loss(values[mask], batch["old_values"][mask], batch["returns"][mask])[0].mean()
     pretraining = -logp[4:].mean()
     expected = policy + 0.5 * value + 27.8 * pretraining
-    assert float(sums.loss_sum / sums.weight_sum) == pytest.approx(float(expected), rel=1e-5)
+    assert float((sums.loss_sum / sums.weight_sum).detach()) == pytest.approx(float(expected), rel=1e-5)
     assert mixed_weight(27.8, 5.0, 0.0) == 0.0
 
 

@@ -152,7 +152,10 @@ class IPO(_Pairwise):
 
 @dataclass(frozen=True)
 class ORPO(_Pairwise):
-    """Supervised tuning on the better answer and an odds ratio against the worse one, without a reference; `weight` is the paper's lambda."""
+    """Supervised tuning on the better answer and an odds ratio against the worse one, without a reference; `weight` is the paper's lambda.
+
+    The supervised part is the mean over the better answer's own tokens, pair by pair (TRL's is over prompt and answer, all pairs' tokens alike).
+    """
 
     weight: float = 0.1
 

@@ -9,7 +9,7 @@ the same under the model it started from, |y| tokens, s the logistic function an
     orpo      -lp_w / |w| - lambda ln s(lo_w - lo_l)              Hong et al. 2024 (2403.07691), equations 6 and 7
               lo = ln(p / (1 - p)) with ln p = lp / |y|
     simpo     -ln s(beta lp_w / |w| - beta lp_l / |l| - gamma)    Meng et al. 2024 (2405.14734), equation 6
-    kto       lambda_y - lambda_y s(+-(beta (lp - ref) - z))      Ethayarajh et al. 2024 (2402.01306), section 4.1
+    kto       lambda_y - lambda_y s(+-(beta (lp - ref) - z))      Ethayarajh et al. 2024 (2402.01306), equation 7
               + for answers that were liked, - for others; z = beta max(0, KL estimate of the group)
 
 ln s is computed as it stands (`logsigmoid`), so no margin is too large for it.
