@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from groundup.generation.cache import KVCache
+from groundup.generation.cache import Piece
+from groundup.generation.runner import CachedRunner
 from groundup.models.build import build, parameters
 from groundup.models.config import FAMILIES, KINDS, ModelConfig, resolved
 from groundup.models.decoder import Decoder
@@ -93,22 +94,23 @@ def test_packed_documents_give_what_each_gives_alone(name: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_the_cache_changes_nothing(name: str) -> None:
-    """Two prompts of different lengths, left-padded, then one token after the other."""
+def test_decoding_computes_what_the_model_does(name: str) -> None:
+    """Two texts, read in parts of any size, together and one after the other."""
     model = woken(config(name))
     tokens, positions = some()
     whole = model(tokens, positions)
-    starts = [0, 4]
-    shifted = tokens.clone()
-    shifted[1, 4:] = tokens[1, :12]
-    cache = KVCache(model.config, 16, starts, dtype=torch.float32, device=torch.device("cpu"))
-    first = model(shifted[:, :9], cache.expect(9), None, cache)
-    torch.testing.assert_close(first[0], whole[0, :9], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(first[1, 4:], whole[1, :5], atol=1e-4, rtol=1e-4)
-    for place in range(9, 16):
-        step = model(shifted[:, place : place + 1], cache.expect(1), None, cache)
-        torch.testing.assert_close(step[0, 0], whole[0, place], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(step[1, 0], whole[1, place - 4], atol=1e-4, rtol=1e-4)
+    runner = CachedRunner(model, pad=0, precision="fp32", slots=3, context=16)
+    done = [0, 0]
+    for sizes in ((9, 0), (1, 4), (2, 1), (1, 1), (1, 1), (1, 2), (0, 3), (1, 4)):
+        pieces = [
+            Piece(slot, tokens[row, done[row] : done[row] + size].tolist(), wanted=size)
+            for row, (slot, size) in enumerate(zip((0, 1), sizes, strict=True)) if size
+        ]  # fmt: skip
+        found = runner.forward(pieces)
+        wanted = [whole[row, done[row] : done[row] + size] for row, size in enumerate(sizes)]
+        torch.testing.assert_close(found, torch.cat(wanted), atol=1e-4, rtol=1e-4)
+        done = [place + size for place, size in zip(done, sizes, strict=True)]
+    assert done == [16, 16]
 
 
 @pytest.mark.parametrize("window", [1, 3, 4, 16])

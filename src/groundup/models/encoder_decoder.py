@@ -61,7 +61,7 @@ class Layer(nn.Module):
         self, x_BTD: Tensor, mask: Tensor | None, bias: Tensor | None, memory_BSD: Tensor | None = None, memory_mask: Tensor | None = None
     ) -> Tensor:
         """(B, T, D)."""
-        x_BTD = self._sublayer(x_BTD, self.attention_norm, lambda seen: self.attention(seen, None, mask, None, None, bias))
+        x_BTD = self._sublayer(x_BTD, self.attention_norm, lambda seen: self.attention(seen, None, mask, None, bias))
         if self.cross is not None and self.cross_norm is not None:
             cross = self.cross
             assert memory_BSD is not None

@@ -261,8 +261,8 @@ class TensorParallel:
 
         def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
             x, *rest = given
-            if len(rest) > 4 and rest[4] is not None:
-                rest[4] = rest[4][:, heads]
+            if len(rest) > 3 and rest[3] is not None:
+                rest[3] = rest[3][:, heads]
             return self._before(x), *rest
 
         module.register_forward_pre_hook(before)
