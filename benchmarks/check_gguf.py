@@ -89,7 +89,7 @@ def as_held(leaving: Leaving, quantization: str) -> dict[str, torch.Tensor]:
     # every tensor of the file is a view of ours or a copy of its rows in another order, so rounding ours by rows is the same
     for name, tensor in held.items():
         theirs = {"embedding.weight": "token_embd.weight", "head.weight": "output.weight", "places.weight": "position_embd.weight"}.get(name, name)
-        kind = writing._kind(theirs if "router" not in name else ".ffn_gate_inp.", tensor, quantization)
+        kind = writing.kind_of(theirs if "router" not in name else ".ffn_gate_inp.", tensor, quantization)
         if kind != "F32":
             kinds = gguf.GGMLQuantizationType[kind]
             packed = gguf.quants.quantize(tensor.float().contiguous().numpy(), kinds)
@@ -136,8 +136,8 @@ def main() -> None:
                 "model": name.removesuffix(f"-{quantization}"), "architecture": writing.architecture(leaving.config), "quantization": quantization,
                 "logits_difference": float((theirs - ours).abs().max()), "logits_spread": float(ours.std()),
                 "quantisation_difference": float((theirs - trained).abs().max()), "greedy_tokens": len(same), "greedy_tokens_equal": sum(same),
-                "strings": len(texts) if cut else None, "strings_equal": sum(leaving.words.encode(text) == ids for text, ids in zip(texts, cut, strict=True)) if cut else None,
-                "strings_that_differ": [text for text, ids in zip(texts, cut, strict=True) if leaving.words.encode(text) != ids][:5] if cut else None,
+                "strings": len(texts) if cut else None, "strings_equal": sum(leaving.words.encode(text) == other for text, other in zip(texts, cut, strict=True)) if cut else None,
+                "strings_that_differ": [text for text, other in zip(texts, cut, strict=True) if leaving.words.encode(text) != other][:5] if cut else None,
             })  # fmt: skip
     if wish.json:
         print(json.dumps({"rows": rows}))

@@ -79,9 +79,9 @@ def test_keys_and_tensors(name: str, make_run: MakeRun, tmp_path: Path) -> None:
     assert all(tensor.tensor_type.name == "F32" for tensor in tensors.values() if len(tensor.shape) == 1)
 
 
-@pytest.mark.parametrize("quantization, worst", [("f16", 2**-11), ("q8_0", 0.51 / 127), ("q4_0", 1.01 / 8)])
+@pytest.mark.parametrize("quantization, worst", [("f16", 2**-11), ("q8_0", 0.5 / 127 + 2**-11), ("q4_0", 1 / 8 + 2**-11)])
 def test_each_number_is_as_near_as_its_format_allows(quantization: str, worst: float, make_run: MakeRun, tmp_path: Path) -> None:
-    """Errors as shares of the largest number of each block of 32."""
+    """Errors as shares of the largest number of each block of 32; its scale is an f16, right to 2^-11."""
     run = make_run(kv_heads=2, tied=False)
     keys, tensors = written(run, tmp_path / "model.gguf", quantize=quantization)
     assert keys["general.file_type"] == {"f16": 1, "q8_0": 7, "q4_0": 2}[quantization]
@@ -99,9 +99,9 @@ def test_each_number_is_as_near_as_its_format_allows(quantization: str, worst: f
         if value.ndim == 1:
             assert torch.equal(found, value)
             continue
-        allowed = 0.51 / 127 if quantization == "q4_0" and name in ("token_embd.weight", "output.weight") else worst
+        allowed = 0.5 / 127 + 2**-11 if quantization == "q4_0" and name in ("token_embd.weight", "output.weight") else worst
         blocks, other = value.reshape(-1, 32), found.reshape(-1, 32)
-        assert ((blocks - other).abs() <= allowed * 1.01 * blocks.abs().amax(1, keepdim=True) + 1e-7).all(), name
+        assert ((blocks - other).abs() <= allowed * blocks.abs().amax(1, keepdim=True) + 1e-7).all(), name
 
 
 def test_neighbours_turned_give_the_scores_of_halves_turned() -> None:
@@ -122,20 +122,25 @@ def test_neighbours_turned_give_the_scores_of_halves_turned() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
+READ_BY_TRANSFORMERS: dict[str, dict[str, Any]] = {  # whose reader takes some sizes for granted
+    "llama": {"family": "llama", "kv_heads": 2}, "qwen2": {"family": "llama", "attention_bias": "qkv", "kv_heads": 2},
+    "qwen3": {"family": "llama", "qk_norm_scale": True, "kv_heads": 2, "head_size": 128}, "gpt2": {"family": "gpt2", "context": 1024, "feedforward": 256},
+    "falcon": {"family": "falcon", "feedforward": 256},
+}  # fmt: skip
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["llama", "llama scaled", "qwen2", "qwen3", "gpt2", "falcon"])
+@pytest.mark.parametrize("name", list(READ_BY_TRANSFORMERS))
 def test_transformers_reads_the_file_and_says_the_same(name: str, make_run: MakeRun, tmp_path: Path) -> None:
     """Its reader is not ours: names, keys and the order of rows are what others expect. f16 is exact here: weights are rounded first."""
     transformers = pytest.importorskip("transformers")
-    run = make_run(**FAMILIES[name][1])
+    run = make_run(**READ_BY_TRANSFORMERS[name])
     export(run, "gguf", tmp_path / "model.gguf")
     other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32).eval()
     model = model_of(run)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
+    for part, parameter in model.named_parameters():
+        if parameter.ndim > 1 and part != "places.weight":  # learned positions stay f32
             parameter.copy_(parameter.half())
-    if name == "gpt2":  # learned positions stay f32
-        model.places.weight.copy_(checkpoint.load_model(run.path / "checkpoints" / "step-0000007").places.weight)  # type: ignore[union-attr, arg-type]
     read = torch.randint(model.config.vocabulary, (2, 40), generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(other(read).logits, model(read, torch.arange(40).expand_as(read)), atol=1e-4, rtol=1e-4)
 

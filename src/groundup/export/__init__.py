@@ -9,6 +9,7 @@ Everything is written beside OUT under a hidden name and renamed when whole; wha
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,9 @@ def appearing(out: Path) -> Iterator[Path]:
     _remove(work)  # of an export that was killed
     try:
         yield work
+        for path in [work] if work.is_file() else [path for path in work.rglob("*") if path.is_file()]:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
         work.replace(out)
         sync_folder(out.parent)
     finally:

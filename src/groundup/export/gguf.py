@@ -54,7 +54,7 @@ def write(leaving: Leaving, path: Path, quantization: str) -> None:
     writer.add_file_type({"f16": library.LlamaFileType.MOSTLY_F16, "q8_0": library.LlamaFileType.MOSTLY_Q8_0, "q4_0": library.LlamaFileType.MOSTLY_Q4_0}[quantization])
     gguf_tokens.write(writer, tokens, leaving)
     for name, tensor in tensors(config, leaving.weights, arch):
-        kind = library.GGMLQuantizationType[_kind(name, tensor, quantization)]
+        kind = library.GGMLQuantizationType[kind_of(name, tensor, quantization)]
         writer.add_tensor(name, library.quants.quantize(tensor.float().contiguous().numpy(), kind), raw_dtype=kind)
     try:
         writer.write_header_to_file()
@@ -172,7 +172,7 @@ def neighbours(rows: Tensor, heads: int) -> Tensor:
     return rows.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(rows.shape)
 
 
-def _kind(name: str, tensor: Tensor, wanted: str) -> str:
+def kind_of(name: str, tensor: Tensor, wanted: str) -> str:
     """How a tensor is written."""
     if tensor.ndim == 1 or name == "position_embd.weight" or ".ffn_gate_inp." in name:
         return "F32"

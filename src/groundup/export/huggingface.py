@@ -62,6 +62,7 @@ def tokenizer_config(leaving: Leaving) -> dict[str, Any]:
 
     found: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": leaving.config.context, "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if leaving.config.kind == "encoder" else []), "attention_mask"],
         "eos_token": called(leaving.end), "pad_token": called("<|pad|>"),
         "added_tokens_decoder": {str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in file["added_tokens"]},
     }  # fmt: skip

@@ -9,7 +9,6 @@ Only safetensors are opened. A .bin file is a pickle, and a pickle is a program.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,8 +60,6 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], limit: int = SHAR
     files = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)] if len(shards) > 1 else ["model.safetensors"]
     for name, shard in zip(files, shards, strict=True):
         save_file(shard, folder / name, metadata={"format": "pt"})
-        with (folder / name).open("rb+") as file:
-            os.fsync(file.fileno())
     if len(shards) > 1:
         where = {tensor: name for name, shard in zip(files, shards, strict=True) for tensor in shard}
         size = sum(tensor.nbytes for tensor in tensors.values())

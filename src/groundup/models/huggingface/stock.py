@@ -134,7 +134,7 @@ def _asleep(config: ModelConfig) -> set[str]:
         found |= {"base_layers"}
     if config.head_size is not None and config.head_size * config.heads == config.width:
         found |= {"head_size"}
-    if config.attention_scale == config.head_width**-0.5:
+    if config.attention_scale == config.head_width**-0.5 and config.kind != "encoder-decoder":
         found |= {"attention_scale"}
     return found
 
