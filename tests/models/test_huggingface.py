@@ -333,3 +333,13 @@ def test_what_no_stock_class_computes_is_refused_with_every_part(family: Any, mo
 def test_what_matters_for_training_alone_keeps_no_model_here() -> None:
     config = resolved("llama", **{**SHAPE, "init": "orthogonal", "residual_dropout": 0.2, "dropout_by_depth": True, "zero_output": True, "relative_buckets": 8})
     assert config.portable and ModelConfig.model_validate(config.model_dump()).portable
+
+
+def test_names_of_bert_s_time_are_known(tmp_path: Path) -> None:
+    """Scales and shifts as gamma and beta: what the folder of the first BERT holds."""
+    model = own("bert")
+    config, tensors = huggingface.written(model.config, model.state_dict())
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor for name, tensor in tensors.items()}
+    assert old.keys() != tensors.keys()
+    _, weights = huggingface.translate(config, old)
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())

@@ -90,13 +90,20 @@ def to_ours(pairs: Iterable[Pair], tensors: Mapping[str, Tensor], prefix: str) -
     Raises RequestError for one that is not there.
     """
 
+    known = {**{_newer(name): tensor for name, tensor in tensors.items()}, **tensors}
+
     def get(name: str) -> Tensor:
-        found = tensors.get(name, tensors.get(name.removeprefix(prefix)))
+        found = known.get(name, known.get(name.removeprefix(prefix)))
         if found is None:
             raise RequestError(f"the weights lack {name}", where="*.safetensors", do="config.json belongs to other weights.")
         return found
 
     return {pair.ours: pair.read([get(name) for name in pair.theirs]) for pair in pairs}
+
+
+def _newer(name: str) -> str:
+    """What a scale and a shift are called today; files of 2018 (BERT's) have TensorFlow's words."""
+    return name.removesuffix("gamma") + "weight" if name.endswith(".gamma") else name.removesuffix("beta") + "bias" if name.endswith(".beta") else name
 
 
 def to_theirs(pairs: Iterable[Pair], weights: Mapping[str, Tensor]) -> Tensors:

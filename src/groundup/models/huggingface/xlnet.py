@@ -37,8 +37,8 @@ def names(ours: ModelConfig) -> list[Pair]:
     for layer in range(ours.layers):
         a, b = f"blocks.{layer}", f"transformer.layer.{layer}"
         found += [bare(f"{a}.attention.{name}", f"{b}.rel_attn.{name}") for name in "qkvor"]
-        for mine, other in (("content_bias", "r_w_bias"), ("distance_bias", "r_r_bias"), ("segment_bias", "r_s_bias"), ("segments", "seg_embed")):
-            found.append(bare(f"{a}.attention.{mine}", f"{b}.rel_attn.{other}"))
+        biases = {"content_bias": "r_w_bias", "distance_bias": "r_r_bias", "segment_bias": "r_s_bias", "segments": "seg_embed"}
+        found += [bare(f"{a}.attention.{mine}", f"{b}.rel_attn.{other}") for mine, other in biases.items()]
         for mine, other in (("attention_norm", "rel_attn.layer_norm"), ("feedforward_norm", "ff.layer_norm"), ("up", "ff.layer_1"), ("down", "ff.layer_2")):
             found += same(f"{a}.{mine}", f"{b}.{other}", bias=True)
     return found
