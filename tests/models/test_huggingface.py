@@ -318,7 +318,7 @@ def test_what_is_not_computed_here_is_refused_by_name(more: dict[str, Any], why:
         ("gpt3", {"windows": (0, 5)}, ["windows"]), ("gpt1", {"feedforward": 100}, ["feedforward"]), ("gpt2", {"kv_heads": 2}, ["kv_heads"]),
         ("falcon", {"position": "alibi"}, ["position"]), ("falcon", {"parallel": "no", "kv_heads": 2}, ["kv_heads"]), ("palm", {}, ["norm_bias", "logits_scale", "activation"]),
         ("transformer", {}, ["norm", "position", "embedding_scale"]), ("bert", {"norm_place": "pre"}, ["norm_place"]), ("t5", {"tied": False, "logits_scale": 0.1}, ["logits_scale"]),
-        ("llama", {"residual": "rezero", "norm": "none"}, ["norm", "residual"]), ("llama", {"init": "mup"}, ["attention_scale", "logits_scale"]),
+        ("llama", {"residual": "rezero", "norm": "none"}, ["norm", "residual"]), ("llama", {"init": "mup"}, ["logits_scale"]),
     ],
 )  # fmt: skip
 def test_what_no_stock_class_computes_is_refused_with_every_part(family: Any, more: dict[str, Any], named: list[str]) -> None:

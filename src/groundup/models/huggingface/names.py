@@ -89,7 +89,6 @@ def to_ours(pairs: Iterable[Pair], tensors: Mapping[str, Tensor], prefix: str) -
 
     Raises RequestError for one that is not there.
     """
-
     known = {**{_newer(name): tensor for name, tensor in tensors.items()}, **tensors}
 
     def get(name: str) -> Tensor:
@@ -111,8 +110,5 @@ def to_theirs(pairs: Iterable[Pair], weights: Mapping[str, Tensor]) -> Tensors:
     found: Tensors = {}
     for pair in pairs:
         written = pair.write(weights[pair.ours])
-        for name, tensor in zip(pair.theirs, written, strict=True):
-            found[name] = tensor
-        for name in pair.copies:
-            found[name] = written[0]
+        found |= dict(zip(pair.theirs, written, strict=True)) | dict.fromkeys(pair.copies, written[0])
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
