@@ -343,12 +343,32 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, *.safetensors, tokenizer.json.")],
     runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Bring in a model of Hugging Face's: gpt2, openai-gpt, llama, falcon, bert, t5, xlnet."""
+    """Bring in a model of Hugging Face's: gpt2, openai-gpt, llama, mistral, mixtral, qwen2, qwen3, falcon, bert, t5, xlnet."""
     from groundup.imported import bring_in
 
     found = bring_in(folder, runs, name or folder.resolve().name)
     said = "{family}, {parameters:,} parameters, vocabulary {vocabulary:,}, in {path}".format(**found)
     print(json.dumps(found) if as_json else said)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(help="A new folder (hf, safetensors) or a new file (gguf).")],
+    to: Annotated[str, typer.Option(help="hf: a folder for transformers; gguf: a file for llama.cpp; safetensors: our own names, without the optimizer.")],
+    base: Annotated[bool, typer.Option("--base", help="The base model of a tuned run.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="hf, safetensors: f32, f16 or bf16; f32 when not given.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="gguf: f16, q8_0 or q4_0; f16 when not given.")] = None,
+    runs: Runs = Path("runs"), as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write a run's model for others: Hugging Face with its tokenizer and a model card, GGUF for llama.cpp, plain safetensors."""
+    if to not in ("hf", "gguf", "safetensors"):
+        raise RequestError(f"no format '{to}'", where="--to", do="These are known: hf, gguf, safetensors.")
+    from groundup.export import export as write
+
+    found = write(find_run(run, runs), cast(Any, to), out.expanduser().absolute(), base=base, dtype=dtype, quantize=quantize)
+    said = "{family}, {parameters:,} parameters, {bytes:,} bytes, in {path}".format(**found)
+    print(json.dumps(found, ensure_ascii=False) if as_json else said)
 
 
 tokens_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")

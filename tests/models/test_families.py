@@ -35,6 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "factorised untied": {"embedding_rank": 8, "tied": False},
     "experts": {"experts": 4, "experts_a_token": 2, "shared_experts": 1},
     "relu2 gated relu": {"activation": "reglu", "bias": True},
+    "biases of q, k, v": {"attention_bias": "qkv", "kv_heads": 2},
+    "biases of attention": {"attention_bias": "all"},
+    "norms of q, k": {"qk_norm_scale": True, "kv_heads": 2, "head_size": 12},
+    "slowed rotation": {"rope_scaling": 8.0, "rope_wavelengths": (5.0, 40.0)},
 }  # fmt: skip
 
 
@@ -149,6 +153,7 @@ def test_t5_s_buckets() -> None:
         ({"heads": 5}, "not divisible"), ({"norm": "none"}, "diverges"), ({"parallel": "one-norm", "norm_place": "post"}, "must be pre"),
         ({"residual": "deepnet"}, "must be post"), ({"experts": 2, "experts_a_token": 3}, "experts a token"), ({"kv_heads": 3}, "share"),
         ({"windows": (4,), "position": "relative"}, "do not go together"),
+        ({"qk_norm": True, "qk_norm_scale": True}, "set one"), ({"rope_wavelengths": (9.0, 4.0)}, "rising"),
     ],
 )  # fmt: skip
 def test_senseless_mixes_are_refused_with_the_reason(wrong: dict[str, Any], why: str) -> None:
@@ -173,7 +178,8 @@ def test_experts_share_the_work_and_capacity_bounds_it() -> None:
 @pytest.mark.parametrize("wrong, why", [
     ({"family": "t5", "windows": (4,)}, "no windows"), ({"family": "bert", "experts": 4}, "no experts"), ({"family": "t5", "position": "rotary"}, "sinusoidal, relative or no"),
     ({"family": "xlnet", "norm": "rms"}, "post-norm"), ({"family": "llama", "decoder_layers": 2}, "no decoder_layers"), ({"family": "t5", "residual": "rezero"}, "no residual"),
-    ({"family": "bert", "init": "mup"}, "worked out for decoders"),
+    ({"family": "bert", "init": "mup"}, "worked out for decoders"), ({"family": "t5", "attention_bias": "qkv"}, "no attention_bias"),
+    ({"family": "bert", "qk_norm_scale": True}, "no qk_norm_scale"),
 ])  # fmt: skip
 def test_a_kind_refuses_what_it_would_ignore(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):

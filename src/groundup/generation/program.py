@@ -174,6 +174,7 @@ class Program:
         qkv = packed(module.qkv.weight.detach()[rows], None if bias is None else bias[rows], self._precision)
         out = pack(module.out, self._precision)
         normed, eps, attend = module.qk_norm, module.eps, self._cache.attend
+        scales = _scales(module, turned)
         gate = None if module.value_gate is None else module.value_gate.weight.detach()
         values = self._model.value_embeddings[str(number)].weight if gate is not None else None  # type: ignore[union-attr,index]
 
@@ -181,6 +182,8 @@ class Program:
             qkv_NX = qkv(x_ND)
             N = qkv_NX.shape[0]
             heads_NXH = qkv_NX.view(N, K + 2 * G, H)
+            if scales is not None:
+                heads_NXH[:, : K + G].copy_(F.rms_norm(heads_NXH[:, : K + G], (H,), None, eps).mul_(scales))
             if turned:
                 assert one.turn_N1H is not None
                 torch.view_as_complex(qkv_NX.view(N, K + 2 * G, H // 2, 2))[:, : K + G].mul_(one.turn_N1H)
@@ -284,11 +287,24 @@ def _bias(distance: nn.Module | None) -> Bias | None:
     return None
 
 
+def _scales(module: Attention, turned: bool) -> Tensor | None:
+    """Learned scales of normalised queries and keys, (K + G, H), in the order of the rows."""
+    if module.q_norm is None or module.k_norm is None:
+        return None
+    K, G, H = module.heads, module.kv_heads, module.head_width
+    rows_XH = torch.cat((cast(Tensor, module.q_norm.weight).expand(K, H), cast(Tensor, module.k_norm.weight).expand(G, H))).detach()
+    return rows_XH[:, _pairs(H)] if turned else rows_XH
+
+
+def _pairs(H: int) -> Tensor:
+    """0, H/2, 1, H/2 + 1, ..."""
+    return torch.arange(H).view(2, H // 2).T.flatten()
+
+
 def _side_by_side(turned: int, others: int, H: int) -> Tensor:
-    """Rows of the stacked map, those of each head that is turned reordered: 0, H/2, 1, H/2 + 1, ... Queries and keys alike, so
+    """Rows of the stacked map, those of each head that is turned reordered in `_pairs`. Queries and keys alike, so
     their products stay what they were."""
-    pairs = torch.arange(H).view(2, H // 2).T.flatten()
-    heads = torch.arange(turned)[:, None] * H + pairs
+    heads = torch.arange(turned)[:, None] * H + _pairs(H)
     return torch.cat((heads.flatten(), torch.arange(turned * H, (turned + others) * H)))
 
 

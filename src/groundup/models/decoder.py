@@ -45,7 +45,10 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, rank)
         self.projection = nn.Linear(rank, config.width, bias=False) if config.embedding_rank else None
         self.ngrams = NgramEmbedding(config.vocabulary, config.ngram_rows, config.width, config.ngram_dropout) if config.ngram_rows else None
-        self.rotary = Rotary(config.head_width, config.context, config.rope_base, config.rope_scaling) if config.position == "rotary" else None
+        self.rotary = (
+            Rotary(config.head_width, config.context, config.rope_base, config.rope_scaling, config.rope_wavelengths)
+            if config.position == "rotary" else None
+        )  # fmt: skip
         self.places = (
             nn.Embedding(config.context, config.width) if config.position == "learned"
             else Sinusoidal(config.context, config.width) if config.position == "sinusoidal" else None

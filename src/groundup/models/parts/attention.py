@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.norm import rms_norm
+from groundup.models.parts.norm import RMSNorm, rms_norm
 from groundup.models.parts.position import distances, rotate
 from groundup.models.parts.stacked import Stacked
 from groundup.models.parts.window import windowed_attention
@@ -57,8 +57,10 @@ class Attention(nn.Module):
         self.scale, self.softcap, self.window = config.attention_scale, config.attention_softcap, config.window(layer)
         self.causal = config.causal
         inner, outer = config.kv_heads * config.head_width, config.heads * config.head_width
-        self.qkv = Stacked(config.width, (outer, inner, inner), config.bias)
-        self.out = nn.Linear(outer, config.width, bias=config.bias)
+        self.qkv = Stacked(config.width, (outer, inner, inner), config.qkv_bias)
+        self.out = nn.Linear(outer, config.width, bias=config.out_bias)
+        self.q_norm = RMSNorm(config.head_width, config.norm_eps, scale=True) if config.qk_norm_scale else None
+        self.k_norm = RMSNorm(config.head_width, config.norm_eps, scale=True) if config.qk_norm_scale else None
         self.value_gate = nn.Linear(GATE_CHANNELS, config.kv_heads, bias=False) if config.has_value_embedding(layer) else None
 
     def forward(
@@ -71,6 +73,9 @@ class Attention(nn.Module):
         K, G, H = self.heads, self.kv_heads, self.head_width
         qkv = self.qkv(x_BTD).view(B, T, K + 2 * G, H)
         qk, v = torch.split(qkv, [K + G, G], dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = torch.split(qk, [K, G], dim=2)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
         if rotary is not None:
             qk = rotate(qk, *rotary)
         if self.qk_norm:
