@@ -25,6 +25,7 @@ class Constraint:
     def __init__(self, tokenizer: Tokenizer, grammar: str, size: int) -> None:
         from llguidance import LLMatcher
 
+        self._size = size
         self._matcher = LLMatcher(_known(tokenizer, size), grammar, log_level=0)
         if self._matcher.is_error():
             raise RequestError(f"cannot be matched: {_first_line(self._matcher.get_error())}", do="Correct the schema or the expression.")
@@ -32,7 +33,7 @@ class Constraint:
     def allowed(self) -> Tensor:
         """Which tokens may come next, bool (V,)."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        return torch.from_numpy(np.unpackbits(bits, bitorder="little").astype(bool))
+        return torch.from_numpy(np.unpackbits(bits, count=self._size, bitorder="little").astype(bool))
 
     def take(self, token: int) -> bool:
         """Go on with a token; whether the text is complete and nothing may follow."""

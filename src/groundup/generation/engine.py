@@ -243,7 +243,7 @@ class Engine:
         """A prompt's tokens, cut from the left to leave room for one, and how many were cut."""
         if isinstance(prompt, str):
             tokens = self.tokenizer.encode(prompt)
-        elif isinstance(prompt, Sequence) and all(type(token) is int for token in prompt):
+        elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray) and all(type(token) is int for token in prompt):
             tokens = list(prompt)
             for place, token in enumerate(tokens):
                 if not 0 <= token < self.tokenizer.size:
