@@ -72,6 +72,7 @@ class KVCache:
         self._kv = [self._empty(0, 0) for _ in range(layers)]
         self._flat = [kv.flatten(0, 1) for kv in self._kv]
         self._places = torch.arange(0, device=device)
+        self._edges: dict[int, Tensor] = {}
         self._views: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -92,10 +93,10 @@ class KVCache:
             for place in range(start, end)
         ]
         stretches = _stretches(pieces, starts)
-        positions_N = torch.tensor(positions, device=self._device)
+        index_N, positions_N = torch.tensor([index, positions], device=self._device)
         for stretch in stretches:
             self._mask(stretch, positions_N, bias)
-        return Plan(stretches, torch.tensor(index, device=self._device), positions_N)
+        return Plan(stretches, index_N, positions_N)
 
     def attend(self, layer: int, plan: Plan, qkv_NX: Tensor) -> Tensor:
         """Store a layer's new keys and values, and let each query attend to its slot's, (N, K x H).
@@ -143,18 +144,33 @@ class KVCache:
         if fresh and all(not window or window >= stretch.length for window in self._windows):
             stretch.masks = dict.fromkeys(self._windows)
             return
-        query_n1 = positions_N[stretch.rows, None]
-        before_nS = query_n1 - self._places[: stretch.keys]
-        added_nKS = None if bias is None else bias(before_nS)
+        added_nKS = None
+        if bias is not None:
+            added_nKS = bias(positions_N[stretch.rows, None] - self._places[: stretch.keys]).to(self._dtype)
         for window in self._windows:
-            hidden_nS = before_nS < 0 if not window else (before_nS < 0) | (before_nS >= window)
+            mask_nS = self._hidden(window, stretch, positions_N)
             if added_nKS is None:
-                zero = torch.zeros(hidden_nS.shape, dtype=self._dtype, device=self._device)
-                mask_nS = zero.masked_fill_(hidden_nS, float("-inf"))
                 stretch.masks[window] = mask_nS[:, None, None] if stretch.single else mask_nS[None, None]
             else:
-                mask_nKS = added_nKS.masked_fill(hidden_nS[:, None], float("-inf")).to(self._dtype)
+                mask_nKS = added_nKS + mask_nS[:, None]
                 stretch.masks[window] = mask_nKS.unflatten(1, (G, K // G)) if stretch.single else mask_nKS.transpose(0, 1)[None]
+
+    def _hidden(self, window: int, stretch: _Stretch, positions_N: Tensor) -> Tensor:
+        """-inf where a query does not look, 0 where it does, (n, S): each row a piece of one long edge,
+
+            distance to the key   C-1 ... window   window-1 ... 0   -1 ... 1-C
+                                  -inf             0                -inf
+        """
+        C = self._places.shape[0]
+        if window not in self._edges:
+            edge = torch.full((2 * C - 1,), float("-inf"), dtype=self._dtype, device=self._device)
+            edge[max(0, C - window) if window else 0 : C] = 0.0
+            self._edges[window] = edge
+        edge = self._edges[window]
+        if stretch.length - stretch.start == 1 and stretch.rows.stop - stretch.rows.start == 1:
+            begin = C - stretch.length
+            return edge[begin : begin + stretch.keys][None]
+        return edge.unfold(0, stretch.keys, 1)[C - 1 - positions_N[stretch.rows]]
 
     def _empty(self, slots: int, capacity: int) -> Tensor:
         shape = (slots, capacity, 2, self.kv_heads, self.head_width)
@@ -172,6 +188,7 @@ class KVCache:
             new[:had_slots, :had] = old
             self._kv[layer], self._flat[layer] = new, new.view(slots * capacity, -1)
         self._places = torch.arange(capacity, device=self._device)
+        self._edges.clear()
         self._views.clear()
 
 

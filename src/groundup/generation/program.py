@@ -69,7 +69,7 @@ class Program:
 
     def __call__(self, tokens_N: Tensor, plan: Plan, slots: list[tuple[slice, int]], before: list[list[int]]) -> Tensor:
         """The last layer's normalised output, (N, D). `before`: the last tokens before each piece, as many as `history` says."""
-        turn = None if self._turns is None else self._turns[plan.positions_N].unsqueeze(1)
+        turn = None if self._turns is None else self._turns.index_select(0, plan.positions_N).unsqueeze(1)
         one = Pass(plan, slots, turn, tokens_N)
         x_ND = self._embed(tokens_N, one, before)
         first_ND = x_ND
@@ -221,11 +221,11 @@ class Program:
         if function is FUNCTIONS["relu2"]:
             function = _squared_relu
         if isinstance(module, Gated):
-            gate_up, inner = pack(module.gate_up, self._precision), module.down.in_features
+            gate_up = pack(module.gate_up, self._precision)
 
             def gated(stream_ND: Tensor, x_ND: Tensor) -> Tensor:
-                both = gate_up(x_ND)
-                return down.onto(stream_ND, function(both[:, :inner]).mul_(both[:, inner:]))
+                gate, other = gate_up(x_ND).chunk(2, dim=1)
+                return down.onto(stream_ND, function(gate).mul_(other))
 
             return gated
         up = pack(module.up, self._precision)
@@ -235,14 +235,29 @@ class Program:
 def norm(module: nn.Module) -> Sublayer:
     """A norm in one call where torch has one, else the module."""
     if isinstance(module, RMSNorm):
-        scale, eps = None if module.weight is None else module.weight.detach(), module.eps
-        return lambda x_ND: F.rms_norm(x_ND, x_ND.shape[-1:], scale, eps)
+        return _rms_norm(None if module.weight is None else module.weight.detach(), module.eps)
     if isinstance(module, nn.LayerNorm):
         shape, weight, bias, eps = list(module.normalized_shape), module.weight, module.bias, module.eps
         return lambda x_ND: F.layer_norm(x_ND, shape, weight, bias, eps)
     if isinstance(module, nn.Identity):
         return lambda x_ND: x_ND
     return lambda x_ND: cast(Tensor, module(x_ND))
+
+
+def _rms_norm(scale_D: Tensor | None, eps: float) -> Sublayer:
+    """RMSNorm in operations that cost a third of torch's own on a CPU, of one row with its length as a plain number."""
+
+    def normed(x_ND: Tensor) -> Tensor:
+        N, D = x_ND.shape
+        if N == 1:
+            row_D = x_ND[0]
+            y_ND = x_ND * (torch.dot(row_D, row_D).item() / D + eps) ** -0.5
+        else:
+            mean_N1 = torch.linalg.vecdot(x_ND, x_ND).unsqueeze(-1).mul_(1 / D)
+            y_ND = x_ND * mean_N1.add_(eps).rsqrt_()
+        return y_ND if scale_D is None else y_ND.mul_(scale_D)
+
+    return normed
 
 
 def _scaled(onto: Callable[..., Tensor], alpha: float, factor: float) -> Callable[..., Tensor]:

@@ -16,6 +16,7 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class SamplingSettings:
         """Whether what was written matters for what is drawn."""
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 
-    @property
+    @cached_property
     def drawn_alike(self) -> tuple[object, ...]:
         """Rows whose settings agree in these are drawn from together."""
         bias = tuple(sorted(self.logit_bias.items()))
