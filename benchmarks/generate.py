@@ -23,9 +23,32 @@ from pathlib import Path
 from typing import Any
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "demo": {"kind": "llama", "vocabulary": 2048, "context": 256, "layers": 4, "width": 128, "heads": 4, "feedforward": 352},
-    "llama-6m": {"kind": "llama", "vocabulary": 8192, "context": 256, "layers": 6, "width": 256, "heads": 4, "feedforward": 704},
-    "gpt2-124m": {"kind": "gpt2", "vocabulary": 50_257, "context": 1024, "layers": 12, "width": 768, "heads": 12},
+    "demo": {
+        "kind": "llama",
+        "vocabulary": 2048,
+        "context": 256,
+        "layers": 4,
+        "width": 128,
+        "heads": 4,
+        "feedforward": 352,
+    },
+    "llama-6m": {
+        "kind": "llama",
+        "vocabulary": 8192,
+        "context": 256,
+        "layers": 6,
+        "width": 256,
+        "heads": 4,
+        "feedforward": 704,
+    },
+    "gpt2-124m": {
+        "kind": "gpt2",
+        "vocabulary": 50_257,
+        "context": 1024,
+        "layers": 12,
+        "width": 768,
+        "heads": 12,
+    },
 }
 READ, WRITTEN = 32, 128
 TURN = 600
@@ -39,7 +62,11 @@ def make(shape: dict[str, Any], folder: Path) -> None:
     torch.manual_seed(0)
     if shape["kind"] == "gpt2":
         gpt2 = transformers.GPT2Config(
-            vocab_size=shape["vocabulary"], n_positions=shape["context"], n_embd=shape["width"], n_layer=shape["layers"], n_head=shape["heads"]
+            vocab_size=shape["vocabulary"],
+            n_positions=shape["context"],
+            n_embd=shape["width"],
+            n_layer=shape["layers"],
+            n_head=shape["heads"],
         )
         transformers.GPT2LMHeadModel(gpt2).save_pretrained(folder)
         return
@@ -54,7 +81,9 @@ def prompts(vocabulary: int, count: int, length: int) -> list[list[int]]:
     """Token ids above the special ones."""
     import torch
 
-    return torch.randint(300, vocabulary, (count, length), generator=torch.Generator().manual_seed(1)).tolist()
+    return torch.randint(
+        300, vocabulary, (count, length), generator=torch.Generator().manual_seed(1)
+    ).tolist()
 
 
 def theirs(what: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +99,14 @@ def theirs(what: dict[str, Any]) -> dict[str, Any]:
 
     def run(count: int) -> float:
         began = time.perf_counter()
-        found = model.generate(read, attention_mask=torch.ones_like(read), do_sample=False, min_new_tokens=count, max_new_tokens=count, pad_token_id=0)
+        found = model.generate(
+            read,
+            attention_mask=torch.ones_like(read),
+            do_sample=False,
+            min_new_tokens=count,
+            max_new_tokens=count,
+            pad_token_id=0,
+        )
         assert found.shape[1] == READ + count
         return time.perf_counter() - began
 
@@ -86,7 +122,12 @@ def engine(what: dict[str, Any]) -> Any:
     from groundup.tokens.trainers import bytes_only
 
     words = Tokenizer(bytes_only())
-    made = Engine(huggingface.load(Path(what["folder"])), words, precision=what["precision"], slots=what.get("streams", 2))
+    made = Engine(
+        huggingface.load(Path(what["folder"])),
+        words,
+        precision=what["precision"],
+        slots=what.get("streams", 2),
+    )
     # ids above the tokenizer's are never drawn as a rule; here all of the model's are, as they are by transformers
     names = tuple(name or b"?" for name in words.token_bytes)
     words.token_bytes = names + (b"?",) * (made.model.config.vocabulary - len(names))
@@ -104,7 +145,9 @@ def ours(what: dict[str, Any]) -> dict[str, Any]:
 
     def run(count: int) -> float:
         began = time.perf_counter()
-        found = made.generate_many(read, SamplingSettings(temperature=0.0, min_tokens=count, max_tokens=count))
+        found = made.generate_many(
+            read, SamplingSettings(temperature=0.0, min_tokens=count, max_tokens=count)
+        )
         assert all(len(one.tokens) == count for (one,) in found)
         return time.perf_counter() - began
 
@@ -160,7 +203,10 @@ WORKERS = {"theirs": theirs, "ours": ours, "turn": turn, "bandwidth": bandwidth}
 def run(worker: str, **what: Any) -> dict[str, Any]:
     """One measurement in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--worker", worker, json.dumps(what)], capture_output=True, text=True, timeout=900
+        [sys.executable, __file__, "--worker", worker, json.dumps(what)],
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     if done.returncode:
         raise SystemExit(f"{worker} {what}: {done.stderr[-800:]}")
@@ -169,7 +215,9 @@ def run(worker: str, **what: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--json", action="store_true")
@@ -181,21 +229,32 @@ def main() -> None:
     speed = run("bandwidth")
     wide = ["fp32", "bf16"] if speed["bf16"] else ["fp32"]
     rows: list[dict[str, Any]] = []
-    result: dict[str, Any] = {"memory_gb_per_second": round(speed["gb_per_second"], 1), "bf16": speed["bf16"], "rounds": arguments.rounds}
+    result: dict[str, Any] = {
+        "memory_gb_per_second": round(speed["gb_per_second"], 1),
+        "bf16": speed["bf16"],
+        "rounds": arguments.rounds,
+    }
     with tempfile.TemporaryDirectory() as home:
         for name in arguments.shapes:
             folder = Path(home) / name
             make(SHAPES[name], folder)
             size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 4
-            settings = [("transformers", one) for one in wide] + [("groundup", one) for one in ["fp32", "bf16", "int8"] if one in wide or one == "int8"]
+            settings = [("transformers", one) for one in wide] + [
+                ("groundup", one) for one in ["fp32", "bf16", "int8"] if one in wide or one == "int8"
+            ]
             best: dict[tuple[str, str, int], float] = {}
             for streams in (1, 16):
                 found: dict[tuple[str, str], list[float]] = {one: [] for one in settings}
                 for number in range(arguments.rounds):
                     for who, precision in settings:
-                        print(f"{name}, {streams} streams, round {number + 1}: {who} {precision}", file=sys.stderr)
+                        print(
+                            f"{name}, {streams} streams, round {number + 1}: {who} {precision}",
+                            file=sys.stderr,
+                        )
                         worker = "theirs" if who == "transformers" else "ours"
-                        one = run(worker, shape=name, folder=str(folder), streams=streams, precision=precision)
+                        one = run(
+                            worker, shape=name, folder=str(folder), streams=streams, precision=precision
+                        )
                         found[who, precision].append(one["tokens_per_second"])
                 for (who, precision), rates in found.items():
                     middle = best[who, precision, streams] = statistics.median(rates)
@@ -208,15 +267,29 @@ def main() -> None:
                         }
                     )  # fmt: skip
             for streams, key in ((1, "single_stream_ratio"), (16, "batch_16_ratio")):
-                peer = max(rate for (who, _, n), rate in best.items() if who == "transformers" and n == streams)
-                plain = max(rate for (who, one, n), rate in best.items() if who == "groundup" and n == streams and one != "int8")
+                peer = max(
+                    rate for (who, _, n), rate in best.items() if who == "transformers" and n == streams
+                )
+                plain = max(
+                    rate
+                    for (who, one, n), rate in best.items()
+                    if who == "groundup" and n == streams and one != "int8"
+                )
                 short = {"demo": "demo", "llama-6m": "6m", "gpt2-124m": "124m"}[name]
                 result[f"{key}_{short}"] = round(plain / peer, 2)
                 result[f"{key}_{short}_int8"] = round(best["groundup", "int8", streams] / peer, 2)
             if name == "gpt2-124m":
-                turns = [run("turn", shape=name, folder=str(folder), precision=wide[-1]) for _ in range(arguments.rounds)]
-                result["second_turn_seconds"] = [round(statistics.median(one[key] for one in turns), 4) for key in ("seconds_going_on", "seconds_anew")]
-                result["second_turn_ratio"] = round(statistics.median(one["seconds_anew"] / one["seconds_going_on"] for one in turns), 2)
+                turns = [
+                    run("turn", shape=name, folder=str(folder), precision=wide[-1])
+                    for _ in range(arguments.rounds)
+                ]
+                result["second_turn_seconds"] = [
+                    round(statistics.median(one[key] for one in turns), 4)
+                    for key in ("seconds_going_on", "seconds_anew")
+                ]
+                result["second_turn_ratio"] = round(
+                    statistics.median(one["seconds_anew"] / one["seconds_going_on"] for one in turns), 2
+                )
     result["rows"] = rows
     if arguments.json:
         print(json.dumps(result))
@@ -224,7 +297,9 @@ def main() -> None:
     print(f"memory {result['memory_gb_per_second']} GB/s; medians of {arguments.rounds}")
     for row in rows:
         print(
-            "{shape:10} {streams:3} {engine:13} {precision:5} {tokens_per_second:9,.0f} tokens/s ({lowest:,.0f} to {highest:,.0f})".format(**row),
+            "{shape:10} {streams:3} {engine:13} {precision:5} {tokens_per_second:9,.0f} tokens/s ({lowest:,.0f} to {highest:,.0f})".format(
+                **row
+            ),
             f"{100 * row['share_of_bandwidth']:5.1f} % of the memory's rate",
         )
     print({key: value for key, value in result.items() if "ratio" in key})

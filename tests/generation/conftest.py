@@ -29,7 +29,9 @@ def model(request: pytest.FixtureRequest) -> Decoder:
     )
     if request.param == "llama":
         return build(config, seed=0).eval()
-    fast = config.model_copy(update={**FAMILIES["fast"], "family": "fast", "ngram_rows": (500, 300), "zero_output": False})
+    fast = config.model_copy(
+        update={**FAMILIES["fast"], "family": "fast", "ngram_rows": (500, 300), "zero_output": False}
+    )
     model = build(fast, seed=0).eval()
     torch.nn.init.normal_(model.embedding.weight, generator=torch.Generator().manual_seed(1))
     return model
@@ -64,7 +66,9 @@ class Script:
 @pytest.fixture
 def scripted(words: Tokenizer) -> Callable[..., Engine]:
     def make(script: list[int], prompt: int, context: int = 200) -> Engine:
-        config = ModelConfig(vocabulary=267, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8)
+        config = ModelConfig(
+            vocabulary=267, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8
+        )
         engine = Engine(build(config, seed=0), words)
         engine.runner = Script([*script, *[0] * context], prompt, context)  # type: ignore[assignment]
         return engine

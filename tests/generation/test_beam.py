@@ -31,14 +31,28 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return theirs, huggingface.load(folder)
 
 
-def theirs_finds(model: Any, engine: Engine, words: Tokenizer, beams: int, most: int, penalty: float) -> list[tuple[list[int], float]]:
+def theirs_finds(
+    model: Any, engine: Engine, words: Tokenizer, beams: int, most: int, penalty: float
+) -> list[tuple[list[int], float]]:
     found = model.generate(
         torch.tensor([PROMPT]), num_beams=beams, num_return_sequences=beams, max_new_tokens=most, do_sample=False, length_penalty=penalty,
         eos_token_id=engine.ends, pad_token_id=words.special["<|pad|>"], suppress_tokens=engine.never.tolist(), renormalize_logits=False,
         return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
     rows = [row[len(PROMPT) :].tolist() for row in found.sequences]
-    cut = [row[: next((place for place, token in enumerate(row) if token in (*engine.ends, words.special["<|pad|>"])), len(row))] for row in rows]
+    cut = [
+        row[
+            : next(
+                (
+                    place
+                    for place, token in enumerate(row)
+                    if token in (*engine.ends, words.special["<|pad|>"])
+                ),
+                len(row),
+            )
+        ]
+        for row in rows
+    ]
     return list(zip(cut, found.sequences_scores.tolist(), strict=True))
 
 
@@ -47,7 +61,9 @@ def test_it_finds_what_transformers_finds(pair, words, beams: int, most: int, pe
     engine = Engine(pair[1], words)
     mine = beam_search(engine, PROMPT, beams, most, penalty)
     if beams > 1:
-        for one, (tokens, score) in zip(mine, theirs_finds(pair[0], engine, words, beams, most, penalty), strict=True):
+        for one, (tokens, score) in zip(
+            mine, theirs_finds(pair[0], engine, words, beams, most, penalty), strict=True
+        ):
             assert one.tokens == tokens and one.score == pytest.approx(score, abs=1e-4)
     assert engine.runner.slots.free == engine.runner.slots.count
     again = beam_search(engine, PROMPT, beams, most, penalty)  # what the slots kept changes nothing

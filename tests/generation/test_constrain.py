@@ -19,7 +19,13 @@ SCHEMA = {
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_expression_is_matched_whole(model, words, temperature: float) -> None:
-    settings = SamplingSettings(temperature=temperature, seed=1, n=5 if temperature else 1, max_tokens=20, regex=r"(yes|no), [a-c]{2,4}!")
+    settings = SamplingSettings(
+        temperature=temperature,
+        seed=1,
+        n=5 if temperature else 1,
+        max_tokens=20,
+        regex=r"(yes|no), [a-c]{2,4}!",
+    )
     for one in Engine(model, words).generate("ab", settings):
         assert re.fullmatch(r"(yes|no), [a-c]{2,4}!", one.text) and one.finish_reason == "stop"
 
@@ -37,14 +43,17 @@ def test_neighbours_are_free_and_guesses_keep_to_it(model, words) -> None:
     bound = SamplingSettings(temperature=0.0, max_tokens=12, regex="(ab)+c")
     free = SamplingSettings(temperature=0.0, max_tokens=12)
     (one,), (other,), (ahead,) = engine.generate_many(
-        ["ababab", "ab", "ababab"], [bound, free, SamplingSettings(temperature=0.0, max_tokens=12, regex="(ab)+c", guess_ahead=4)]
+        ["ababab", "ab", "ababab"],
+        [bound, free, SamplingSettings(temperature=0.0, max_tokens=12, regex="(ab)+c", guess_ahead=4)],
     )
     assert re.match("(ab)*", one.text) and other == engine.generate("ab", free)[0] and ahead == one
 
 
-@pytest.mark.parametrize("wrong", [{"regex": "(["}, {"json_schema": "{not json"}, {"json_schema": '{"type": "nonsense"}'}])
+@pytest.mark.parametrize(
+    "wrong", [{"regex": "(["}, {"json_schema": "{not json"}, {"json_schema": '{"type": "nonsense"}'}]
+)
 def test_what_is_no_constraint_is_refused(model, words, wrong) -> None:
     engine = Engine(model, words)
-    with pytest.raises(RequestError, match="cannot be matched|no schema"):
+    with pytest.raises(RequestError, match=r"cannot be matched|no schema"):
         engine.generate("ab", SamplingSettings(**wrong))
     assert engine.idle

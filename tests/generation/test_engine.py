@@ -38,7 +38,9 @@ def uncached_argmax(model, words, prompt: str, count: int) -> list[int]:
 
 def test_cached_batch_of_different_lengths_equals_uncached_argmax(model, words) -> None:
     batch = Engine(model, words).generate_many(PROMPTS, GREEDY)
-    assert [one.tokens for (one,) in batch] == [uncached_argmax(model, words, prompt, 12) for prompt in PROMPTS]
+    assert [one.tokens for (one,) in batch] == [
+        uncached_argmax(model, words, prompt, 12) for prompt in PROMPTS
+    ]
     assert any(one.tokens for (one,) in batch)
 
 
@@ -156,7 +158,9 @@ def test_prompts_that_begin_alike_are_read_once(model, words) -> None:
     found = engine.generate_many(prompts, GREEDY)
     assert found == [alone(model, words, prompt, GREEDY) for prompt in prompts]
     assert [one.cached_tokens for (one,) in found] == [0, 36, 37, 36]  # "two" and "three" share a letter more
-    prompts_read = sum(read) - sum(max(0, len(one.tokens) - (one.finish_reason == "length")) for (one,) in found)
+    prompts_read = sum(read) - sum(
+        max(0, len(one.tokens) - (one.finish_reason == "length")) for (one,) in found
+    )
     assert prompts_read == 39 + 3 + 4 + 4
 
 
@@ -193,16 +197,29 @@ def test_guessing_ahead_changes_the_steps_and_not_the_text(model, words, scripte
         (one,) = engine.generate("zz", SamplingSettings(temperature=0.0, guess_ahead=ahead))
         assert one.text == "abcabcabcabcabcabcx" and one.finish_reason == "stop"
         assert len(engine.runner.read) <= steps + 1
-    for settings in (SamplingSettings(temperature=0.0, max_tokens=30), SamplingSettings(temperature=0.3, seed=4, n=3, max_tokens=30, stop=("q",))):
+    for settings in (
+        SamplingSettings(temperature=0.0, max_tokens=30),
+        SamplingSettings(temperature=0.3, seed=4, n=3, max_tokens=30, stop=("q",)),
+    ):
         plain = Engine(model, words).generate("abababab", settings)
         ahead = Engine(model, words)
         assert ahead.generate("abababab", replace(settings, guess_ahead=5)) == plain
-        again = ahead.generate("abababab" + plain[0].text, settings)  # what the slot kept is what was read, no guess among it
+        again = ahead.generate(
+            "abababab" + plain[0].text, settings
+        )  # what the slot kept is what was read, no guess among it
         assert again == alone(model, words, "abababab" + plain[0].text, settings)
 
 
 def test_log_probabilities_are_the_models_own(model, words) -> None:
-    settings = SamplingSettings(temperature=0.7, seed=1, max_tokens=6, logprobs=3, top_k=5, logit_bias={20: 2.0}, repetition_penalty=1.2)
+    settings = SamplingSettings(
+        temperature=0.7,
+        seed=1,
+        max_tokens=6,
+        logprobs=3,
+        top_k=5,
+        logit_bias={20: 2.0},
+        repetition_penalty=1.2,
+    )
     (one,) = Engine(model, words).generate("ab", settings)
     tokens = words.encode("ab") + one.tokens
     with torch.no_grad():
@@ -225,15 +242,22 @@ def test_an_end_is_not_drawn_before_its_time(scripted, words) -> None:
 
 
 def test_a_bias_forbids_and_forces(model, words) -> None:
-    (one,) = Engine(model, words).generate("ab", SamplingSettings(temperature=0.0, max_tokens=5, logit_bias={50: 1e4}))
+    (one,) = Engine(model, words).generate(
+        "ab", SamplingSettings(temperature=0.0, max_tokens=5, logit_bias={50: 1e4})
+    )
     assert one.tokens == [50] * 5
     (first,) = Engine(model, words).generate("ab", SamplingSettings(temperature=0.0, max_tokens=1))
-    (other,) = Engine(model, words).generate("ab", SamplingSettings(temperature=0.0, max_tokens=1, logit_bias={first.tokens[0]: float("-inf")}))
+    (other,) = Engine(model, words).generate(
+        "ab", SamplingSettings(temperature=0.0, max_tokens=1, logit_bias={first.tokens[0]: float("-inf")})
+    )
     assert other.tokens != first.tokens
 
 
 def test_a_cancelled_request_frees_its_slot_and_keeps_what_was_said(model, words) -> None:
-    engine, settings = Engine(model, words, slots=2), SamplingSettings(temperature=0.0, max_tokens=20, min_tokens=20)
+    engine, settings = (
+        Engine(model, words, slots=2),
+        SamplingSettings(temperature=0.0, max_tokens=20, min_tokens=20),
+    )
     one, two, three = (engine.submit(prompt, settings) for prompt in PROMPTS)
     for _ in range(5):
         engine.step()
@@ -251,7 +275,9 @@ def test_a_cancelled_request_frees_its_slot_and_keeps_what_was_said(model, words
 
 
 def test_a_thousand_requests_at_random_get_what_each_gets_alone(words) -> None:
-    config = ModelConfig(vocabulary=270, context=96, layers=2, width=32, heads=4, kv_heads=2, feedforward=64, init_std=0.3)
+    config = ModelConfig(
+        vocabulary=270, context=96, layers=2, width=32, heads=4, kv_heads=2, feedforward=64, init_std=0.3
+    )
     model, draw = build(config, seed=3).eval(), random.Random(0)
     engine, one_by_one = Engine(model, words, slots=7), Engine(model, words, slots=1)
     shared = ["", "You are a helpful model. ", "The quick brown fox jumps over the lazy dog. " * 2]
@@ -266,7 +292,7 @@ def test_a_thousand_requests_at_random_get_what_each_gets_alone(words) -> None:
                 prompt, settings = waiting.pop()
                 sent.append((engine.submit(prompt, settings), prompt, settings, draw.random() < 0.15))
         engine.step()
-        for number, (request, prompt, settings, goes) in enumerate(sent):
+        for request, _, _, goes in sent:
             if goes and not request.done and draw.random() < 0.3:
                 engine.cancel(request)
     assert len(sent) == 1000

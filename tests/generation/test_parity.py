@@ -47,6 +47,10 @@ def test_greedy_is_theirs(kind: str, words, tmp_path) -> None:
         prompts, attention_mask=torch.ones_like(prompts), do_sample=False, max_new_tokens=70, eos_token_id=engine.ends,
         suppress_tokens=engine.never.tolist(), pad_token_id=words.special["<|pad|>"],
     )  # fmt: skip
-    for (one,), row in zip(engine.generate_many(prompts.tolist(), SamplingSettings(temperature=0.0, max_tokens=70)), found[:, 11:].tolist(), strict=True):
+    for (one,), row in zip(
+        engine.generate_many(prompts.tolist(), SamplingSettings(temperature=0.0, max_tokens=70)),
+        found[:, 11:].tolist(),
+        strict=True,
+    ):
         ends = next((place for place, token in enumerate(row) if token in engine.ends), 70)
         assert one.tokens == row[:ends]

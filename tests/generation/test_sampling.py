@@ -75,16 +75,29 @@ def test_presence_and_frequency_are_taken_from_what_was_written() -> None:
     scores, counts = torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[2.0, 1.0, 0.0]])
     assert adjusted(scores, settings(presence_penalty=0.5), None, counts).tolist() == [[2.5, 1.5, 1.0]]
     assert adjusted(scores, settings(frequency_penalty=0.5), None, counts).tolist() == [[2.0, 1.5, 1.0]]
-    assert adjusted(scores, settings(logit_bias={2: 1.5, 0: -math.inf}), None, None).tolist() == [[-math.inf, 2.0, 2.5]]
+    assert adjusted(scores, settings(logit_bias={2: 1.5, 0: -math.inf}), None, None).tolist() == [
+        [-math.inf, 2.0, 2.5]
+    ]
 
 
 def test_the_short_cut_of_top_k_draws_what_the_long_way_draws() -> None:
     scores = torch.randn(64, 400, generator=torch.Generator().manual_seed(0)) * 3
-    for chosen in (settings(top_k=20, top_p=0.9), settings(top_k=50, min_p=0.05), settings(top_k=8, typical_p=0.8)):
+    for chosen in (
+        settings(top_k=20, top_p=0.9),
+        settings(top_k=50, min_p=0.05),
+        settings(top_k=8, typical_p=0.8),
+    ):
         long = filtered(scores.double(), chosen).softmax(-1).cumsum(-1)
-        uniform = torch.stack([torch.rand(1, generator=torch.Generator().manual_seed(row), dtype=torch.float64) for row in range(64)])
+        uniform = torch.stack(
+            [
+                torch.rand(1, generator=torch.Generator().manual_seed(row), dtype=torch.float64)
+                for row in range(64)
+            ]
+        )
         expected = torch.searchsorted(long, uniform * long[:, -1:], right=True).squeeze(-1)
-        assert torch.equal(sample(scores, chosen, None, [torch.Generator().manual_seed(row) for row in range(64)]), expected)
+        assert torch.equal(
+            sample(scores, chosen, None, [torch.Generator().manual_seed(row) for row in range(64)]), expected
+        )
 
 
 def test_filters_work_in_the_stated_order() -> None:
@@ -113,7 +126,14 @@ def test_temperature_zero_is_the_most_likely_after_the_penalty() -> None:
 
 
 @pytest.mark.parametrize(
-    "chosen", [settings(), settings(temperature=0.7), settings(top_p=0.8), settings(top_k=3, min_p=0.2), settings(typical_p=0.7)]
+    "chosen",
+    [
+        settings(),
+        settings(temperature=0.7),
+        settings(top_p=0.8),
+        settings(top_k=3, min_p=0.2),
+        settings(typical_p=0.7),
+    ],
 )
 def test_draws_follow_the_filtered_distribution(chosen: SamplingSettings) -> None:
     scores = torch.tensor([1.0, 0.5, 0.0, -0.5, -1.0, -2.0])
@@ -122,7 +142,9 @@ def test_draws_follow_the_filtered_distribution(chosen: SamplingSettings) -> Non
     generators = [torch.Generator().manual_seed(row) for row in range(rows)]
     counts = torch.zeros(len(scores), dtype=torch.float64)
     for _ in range(rounds):
-        counts += torch.bincount(sample(scores.expand(rows, -1), chosen, None, generators), minlength=len(scores))
+        counts += torch.bincount(
+            sample(scores.expand(rows, -1), chosen, None, generators), minlength=len(scores)
+        )
     possible = expected > 0
     assert counts[~possible].sum() == 0
     mean = expected[possible] * rows * rounds

@@ -21,7 +21,11 @@ def test_a_stop_string_is_found_wherever_tokens_cut_it(cut: int) -> None:
     assert stream.stopped and shown == "one"
 
 
-@given(st.text(alphabet="ab€", max_size=20), st.lists(st.text(alphabet="ab€", min_size=1, max_size=4), max_size=3), st.integers(1, 4))
+@given(
+    st.text(alphabet="ab€", max_size=20),
+    st.lists(st.text(alphabet="ab€", min_size=1, max_size=4), max_size=3),
+    st.integers(1, 4),
+)
 def test_what_is_shown_is_the_text_before_the_first_stop(text: str, stops: list[str], cut: int) -> None:
     """The first to be complete, that is, and of those that begin before it none is complete yet."""
     stream, data, shown = TextStream(stops), text.encode(), ""

@@ -14,7 +14,9 @@ from groundup.generation.weights import FEW_ROWS, Blocked, Rounded, chosen, pack
 @pytest.mark.parametrize("rows", [1, 5, FEW_ROWS + 3])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("precision, error", [("fp32", 1e-6), ("bf16", 6e-3), ("int8", 1.5e-2)])
-def test_a_map_keeps_to_its_formats_error(rows: int, bias: bool, precision: maps.Precision, error: float, blocks: bool, monkeypatch) -> None:
+def test_a_map_keeps_to_its_formats_error(
+    rows: int, bias: bool, precision: maps.Precision, error: float, blocks: bool, monkeypatch
+) -> None:
     monkeypatch.setattr(maps, "WORTH_BLOCKS", 1 if blocks else 10**9)
     draw = torch.Generator().manual_seed(0)
     x, weight = torch.randn(rows, 96, generator=draw), torch.randn(64, 96, generator=draw)
@@ -32,7 +34,10 @@ def test_int8_scales_are_exact_in_bf16() -> None:
     weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
     one = Rounded(weight, None, int8=True)
     assert one.scale is not None
-    assert float((one.weight * one.scale.float()[:, None] - weight).abs().max()) <= float(one.scale.float().max()) * 0.51
+    assert (
+        float((one.weight * one.scale.float()[:, None] - weight).abs().max())
+        <= float(one.scale.float().max()) * 0.51
+    )
     assert Rounded(torch.zeros(4, 8), None, int8=True)(torch.ones(1, 8)).abs().max() == 0
 
 

@@ -44,13 +44,18 @@ class _Beam:
 
 
 @torch.inference_mode()
-def beam_search(engine: Engine, prompt: Prompt, beams: int, max_tokens: int, length_penalty: float = 1.0) -> list[Found]:
+def beam_search(
+    engine: Engine, prompt: Prompt, beams: int, max_tokens: int, length_penalty: float = 1.0
+) -> list[Found]:
     """The `beams` best texts that continue a prompt, best first. The engine must have nothing else to do."""
     runner = engine.runner
     if not isinstance(runner, CachedRunner) or not isinstance(engine.model, Decoder):
         raise RequestError("beam search needs a left-to-right decoder", do="Sample instead.")
     if not 1 <= beams <= runner.slots.count:
-        raise RequestError(f"{beams} beams; the engine has {runner.slots.count} slots", do="Ask for fewer, or give it more slots.")
+        raise RequestError(
+            f"{beams} beams; the engine has {runner.slots.count} slots",
+            do="Ask for fewer, or give it more slots.",
+        )
     tokens, _ = engine.fit(prompt)
     room = min(max_tokens, engine.context - len(tokens))
     slots = runner.slots
@@ -65,7 +70,13 @@ def beam_search(engine: Engine, prompt: Prompt, beams: int, max_tokens: int, len
 
 
 def _search(
-    engine: Engine, runner: CachedRunner, slots: list[int], prompt: list[int], kept: int, room: int, penalty: float
+    engine: Engine,
+    runner: CachedRunner,
+    slots: list[int],
+    prompt: list[int],
+    kept: int,
+    room: int,
+    penalty: float,
 ) -> list[Found]:
     ends = {engine.tokenizer.special[name] for name in END_TOKENS}
     wide = len(slots)

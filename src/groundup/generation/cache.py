@@ -61,9 +61,17 @@ class _Stretch:
 class KVCache:
     """The keys and values of all layers, `[layer][slot, place, key or value, G, H]`."""
 
-    def __init__(self, config: ModelConfig, layers: int, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, layers: int, slots: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         """`slots`: as many there may come to be."""
-        self.most, self.heads, self.kv_heads, self.head_width = slots, config.heads, config.kv_heads, config.head_width
+        self.most, self.heads, self.kv_heads, self.head_width = (
+            slots,
+            config.heads,
+            config.kv_heads,
+            config.head_width,
+        )
+        self._widths = [self.heads * self.head_width, 2 * self.kv_heads * self.head_width]
         self._context = config.context
         self._scale, self._softcap = config.attention_scale, config.attention_softcap
         self._windows = sorted({config.window(layer) for layer in range(layers)})
@@ -103,14 +111,17 @@ class KVCache:
 
         `qkv_NX`: queries, keys and values of each token side by side, (N, (K + 2 G) x H).
         """
-        wide = self.heads * self.head_width
-        q_NX, kv_NX = qkv_NX[:, :wide], qkv_NX[:, wide:]
+        q_NX, kv_NX = torch.split(qkv_NX, self._widths, dim=1)
         if self._dtype != torch.float32:
             q_NX, kv_NX = q_NX.to(self._dtype), kv_NX.to(self._dtype)
         self._flat[layer].index_copy_(0, plan.index_N, kv_NX)
         window = self._window[layer]
-        parts = [self._stretch(layer, stretch, q_NX[stretch.rows], stretch.masks[window]) for stretch in plan.stretches]
-        y_NX = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(plan.stretches) == 1:
+            y_NX = self._stretch(layer, plan.stretches[0], q_NX, plan.stretches[0].masks[window])
+        else:
+            y_NX = torch.cat(
+                [self._stretch(layer, one, q_NX[one.rows], one.masks[window]) for one in plan.stretches]
+            )
         return y_NX if self._dtype == torch.float32 else y_NX.float()
 
     def _stretch(self, layer: int, stretch: _Stretch, q_nX: Tensor, added: Tensor | None) -> Tensor:
@@ -153,13 +164,15 @@ class KVCache:
                 stretch.masks[window] = mask_nS[:, None, None] if stretch.single else mask_nS[None, None]
             else:
                 mask_nKS = added_nKS + mask_nS[:, None]
-                stretch.masks[window] = mask_nKS.unflatten(1, (G, K // G)) if stretch.single else mask_nKS.transpose(0, 1)[None]
+                stretch.masks[window] = (
+                    mask_nKS.view(-1, G, K // G, stretch.keys) if stretch.single else mask_nKS.transpose(0, 1)[None]
+                )
 
     def _hidden(self, window: int, stretch: _Stretch, positions_N: Tensor) -> Tensor:
         """-inf where a query does not look, 0 where it does, (n, S): each row a piece of one long edge,
 
-            distance to the key   C-1 ... window   window-1 ... 0   -1 ... 1-C
-                                  -inf             0                -inf
+        distance to the key   C-1 ... window   window-1 ... 0   -1 ... 1-C
+                              -inf             0                -inf
         """
         C = self._places.shape[0]
         if window not in self._edges:
@@ -200,7 +213,8 @@ def _halves(kv_nS2GH: Tensor) -> tuple[Tensor, Tensor]:
 
 def _capacity(needed: int, context: int) -> int:
     """The next power of two of stretches, up to the context's whole stretches."""
-    return min(STRETCH * 2 ** (-(-needed // STRETCH) - 1).bit_length(), -(-context // STRETCH) * STRETCH)
+    stretches = 1 << (-(-needed // STRETCH) - 1).bit_length()
+    return min(STRETCH * stretches, -(-context // STRETCH) * STRETCH)
 
 
 @dataclass(frozen=True)
@@ -226,7 +240,13 @@ def _stretches(pieces: Sequence[Piece], starts: Sequence[int]) -> list[_Stretch]
             last.length = max(last.length, start + 1)
         else:
             found.append(
-                _Stretch(slice(row, row + size), slice(piece.slot, piece.slot + 1), start, start + size, single=size == 1)
+                _Stretch(
+                    slice(row, row + size),
+                    slice(piece.slot, piece.slot + 1),
+                    start,
+                    start + size,
+                    single=size == 1,
+                )
             )
     return found
 

@@ -28,7 +28,10 @@ class Constraint:
         self._size = size
         self._matcher = LLMatcher(_known(tokenizer, size), grammar, log_level=0)
         if self._matcher.is_error():
-            raise RequestError(f"cannot be matched: {_first_line(self._matcher.get_error())}", do="Correct the schema or the expression.")
+            raise RequestError(
+                f"cannot be matched: {_first_line(self._matcher.get_error())}",
+                do="Correct the schema or the expression.",
+            )
 
     def allowed(self) -> Tensor:
         """Which tokens may come next, bool (V,)."""
@@ -48,15 +51,25 @@ def constraint(settings: SamplingSettings, tokenizer: Tokenizer, size: int) -> C
     try:
         from llguidance import LLMatcher
     except ImportError:
-        raise RequestError("llguidance is not installed", do="Install it: pip install 'groundup[constrain]'.") from None
+        raise RequestError(
+            "llguidance is not installed", do="Install it: pip install 'groundup[constrain]'."
+        ) from None
     if settings.regex is not None:
         return Constraint(tokenizer, LLMatcher.grammar_from_regex(settings.regex), size)
     schema = settings.json_schema
     try:
-        read: Any = {"type": "object"} if schema is True else json.loads(schema) if isinstance(schema, str) else schema
+        read: Any = (
+            {"type": "object"}
+            if schema is True
+            else json.loads(schema)
+            if isinstance(schema, str)
+            else schema
+        )
         return Constraint(tokenizer, LLMatcher.grammar_from_json_schema(json.dumps(read)), size)
     except (TypeError, ValueError) as error:
-        raise RequestError(f"json_schema is no schema ({_first_line(str(error))})", do="Give JSON Schema as JSON.") from None
+        raise RequestError(
+            f"json_schema is no schema ({_first_line(str(error))})", do="Give JSON Schema as JSON."
+        ) from None
 
 
 class _Spelled:
@@ -67,7 +80,10 @@ class _Spelled:
         self.bos_token_id = None
         names = {token: name for name, token in tokenizer.special.items()}
         spelled = [*tokenizer.token_bytes, *[b""] * (size - tokenizer.size)]
-        self.tokens = [said or b"\xff" + names.get(token, f"<|unused_{token}|>").encode() for token, said in enumerate(spelled)]
+        self.tokens = [
+            said or b"\xff" + names.get(token, f"<|unused_{token}|>").encode()
+            for token, said in enumerate(spelled)
+        ]
         self._encode = tokenizer.encode
 
     def __call__(self, text: bytes | str) -> list[int]:

@@ -22,6 +22,7 @@ Shapes: R rows (places that are drawn for), V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,9 @@ class Request:
 
     def __init__(self, prompt: list[int], cut: int, settings: SamplingSettings) -> None:
         self.prompt, self.cut, self.settings = prompt, cut, settings
-        self.samples = [_Sample(self, number, generator) for number, generator in enumerate(settings.generators())]
+        self.samples = [
+            _Sample(self, number, generator) for number, generator in enumerate(settings.generators())
+        ]
 
     @property
     def done(self) -> bool:
@@ -121,12 +124,19 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, context: int | None = None, *, precision: Precision = "fp32", slots: int = 16
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        context: int | None = None,
+        *,
+        precision: Precision = "fp32",
+        slots: int = 16,
     ) -> None:
         V = model.config.vocabulary
         if tokenizer.size > V:
             raise RequestError(
-                f"the tokenizer knows {tokenizer.size} tokens, the model {V}", do="Use the tokenizer that the model was trained with."
+                f"the tokenizer knows {tokenizer.size} tokens, the model {V}",
+                do="Use the tokenizer that the model was trained with.",
             )
         self.model, self.tokenizer, self.precision = model.eval(), tokenizer, precision
         self.context = min(context or model.config.context, model.config.context)
@@ -135,6 +145,7 @@ class Engine:
         controls = {token for token in range(tokenizer.size) if not tokenizer.token_bytes[token]}
         never = (controls | set(range(tokenizer.size, V))) - set(self.ends)
         self.never = torch.tensor(sorted(never), device=model.embedding.weight.device)
+        self._stops = torch.tensor(self.ends, device=self.never.device)
         self._waiting: deque[_Sample] = deque()
         self._active: dict[int, _Sample] = {}
 
@@ -164,7 +175,9 @@ class Engine:
         """The pieces of one sample's text as they become certain; returns the whole Completion at the end. Closing it early
         ends the work at once."""
         if settings.n != 1:
-            raise RequestError(f"n is {settings.n}; a stream carries one sample", do="Ask for one, or do not stream.")
+            raise RequestError(
+                f"n is {settings.n}; a stream carries one sample", do="Ask for one, or do not stream."
+            )
         request = self.submit(prompt, settings)
         (one,) = request.samples
         said = 0
@@ -183,7 +196,10 @@ class Engine:
         tokens, cut = self.fit(prompt)
         for token in settings.logit_bias:
             if not 0 <= token < self.tokenizer.size:
-                raise RequestError(f"logit_bias names token {token}; there are {self.tokenizer.size}", do="Give ids of tokens.")
+                raise RequestError(
+                    f"logit_bias names token {token}; there are {self.tokenizer.size}",
+                    do="Give ids of tokens.",
+                )
         request = Request(tokens, cut, settings)
         for one in request.samples:
             one.constraint = constraint(settings, self.tokenizer, self.model.config.vocabulary)
@@ -243,13 +259,15 @@ class Engine:
         """A prompt's tokens, cut from the left to leave room for one, and how many were cut."""
         if isinstance(prompt, str):
             tokens = self.tokenizer.encode(prompt)
-        elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray) and all(type(token) is int for token in prompt):
-            tokens = list(prompt)
+        elif isinstance(prompt, bytes | bytearray) or not isinstance(prompt, Sequence) or any(type(one) is not int for one in prompt):
+            raise RequestError(
+                f"a prompt of type {type(prompt).__name__}", do="Give text, or a list of token ids; several prompts to generate_many."
+            )
+        else:
+            tokens = [int(token) for token in prompt]
             for place, token in enumerate(tokens):
                 if not 0 <= token < self.tokenizer.size:
                     raise RequestError(f"token {token} at place {place}; the tokenizer has {self.tokenizer.size}", do="Use its own ids.")
-        else:
-            raise RequestError(f"a prompt of type {type(prompt).__name__}", do="Give text, or a list of token ids; several prompts to generate_many.")
         tokens = tokens or [self.tokenizer.special["<|end_of_text|>"]]
         cut = max(0, len(tokens) - (self.context - 1))
         return tokens[cut:], cut
@@ -260,7 +278,9 @@ class Engine:
         """Give slots to those who wait, but for a prompt that begins like one which is being read: it goes on from that, soon."""
         slots, later = self.runner.slots, []
         reading = [one.request.prompt for one in self._active.values() if one.unread]
-        for _ in range(min(len(self._waiting), 2 * slots.count)):  # not the whole of a long queue at every step
+        for _ in range(
+            min(len(self._waiting), 2 * slots.count)
+        ):  # not the whole of a long queue at every step
             if not slots.free:
                 break
             one = self._waiting.popleft()
@@ -279,9 +299,13 @@ class Engine:
         if one.lookup is None:
             return []
         settings, used = one.request.settings, one.begun + len(one.tokens)
-        return one.lookup.guess(min(settings.guess_ahead, settings.max_tokens - len(one.tokens) - 1, self.context - used))
+        return one.lookup.guess(
+            min(settings.guess_ahead, settings.max_tokens - len(one.tokens) - 1, self.context - used)
+        )
 
-    def _write(self, writing: list[tuple[_Sample, list[int]]], logits_WV: Tensor) -> list[tuple[Request, int, str]]:
+    def _write(
+        self, writing: list[tuple[_Sample, list[int]]], logits_WV: Tensor
+    ) -> list[tuple[Request, int, str]]:
         """Draw for each place as far as the guesses hold."""
         said: list[tuple[Request, int, str]] = []
         row, rows = 0, []
@@ -292,7 +316,8 @@ class Engine:
         while rows:
             whole = depth == 0 and len(rows) == len(logits_WV)
             drawn = self._draw(
-                [one for one, _, _ in rows], logits_WV if whole else logits_WV[[first + depth for _, _, first in rows]]
+                [one for one, _, _ in rows],
+                logits_WV if whole else logits_WV[[first + depth for _, _, first in rows]],
             )
             going = []
             for (one, guessed, first), token in zip(rows, drawn, strict=True):
@@ -311,34 +336,49 @@ class Engine:
 
     def _draw(self, ones: list[_Sample], logits_RV: Tensor) -> list[int]:
         """A token for each row."""
-        raw_RV = logits_RV.clone() if any(one.request.settings.logprobs is not None for one in ones) else logits_RV
-        logits_RV = logits_RV.index_fill_(1, self.never, float("-inf"))
+        telling = any(one.request.settings.logprobs is not None for one in ones)
+        raw_RV = logits_RV.clone() if telling else logits_RV
+        logits_RV = logits_RV.index_fill_(1, self.never, -math.inf)
+        short = [row for row, one in enumerate(ones) if len(one.tokens) < one.request.settings.min_tokens]
+        if len(short) == len(ones):
+            logits_RV.index_fill_(1, self._stops, -math.inf)
+        elif short:
+            logits_RV[torch.tensor(short)[:, None], self._stops] = -math.inf
         for row, one in enumerate(ones):
-            if len(one.tokens) < one.request.settings.min_tokens:
-                logits_RV[row, self.ends] = float("-inf")
             if one.constraint is not None:
                 allowed_V = one.constraint.allowed().to(logits_RV.device)
-                allowed_V[self.ends] = allowed_V[self.ends].any()
-                logits_RV[row].masked_fill_(~allowed_V, float("-inf"))
+                allowed_V[self._stops] = allowed_V[self._stops].any()
+                logits_RV[row].masked_fill_(~allowed_V, -math.inf)
         groups: dict[tuple[object, ...], list[int]] = {}
         for row, one in enumerate(ones):
             groups.setdefault(one.request.settings.drawn_alike, []).append(row)
         drawn = [0] * len(ones)
         for rows in groups.values():
-            mine = [ones[row] for row in rows]
-            settings = mine[0].request.settings
-            seen_RV = counts_RV = None
-            if settings.penalises:
-                seen_RV = torch.stack([one.seen for one in mine if one.seen is not None]).to(logits_RV.device)
-                counts_RV = torch.stack([one.counts for one in mine if one.counts is not None]).to(logits_RV.device)
-            scores_RV = logits_RV if len(rows) == len(ones) else logits_RV[rows]
-            tokens = sample(scores_RV, settings, seen_RV, [one.generator for one in mine], counts_RV).tolist()
+            tokens = self._draw_alike(
+                [ones[row] for row in rows], logits_RV if len(groups) == 1 else logits_RV[rows]
+            )
             for row, token in zip(rows, tokens, strict=True):
                 drawn[row] = token
-        for one, token, raw_V in zip(ones, drawn, raw_RV, strict=True):
-            if (most := one.request.settings.logprobs) is not None:
-                one.chosen.append(_chosen(raw_V, token, most))
+        if telling:
+            for one, token, raw_V in zip(ones, drawn, raw_RV, strict=True):
+                if (most := one.request.settings.logprobs) is not None:
+                    one.chosen.append(_chosen(raw_V, token, most))
         return drawn
+
+    @staticmethod
+    def _draw_alike(ones: list[_Sample], scores_RV: Tensor) -> list[int]:
+        """The same for rows whose settings agree."""
+        settings = ones[0].request.settings
+        seen_RV = counts_RV = None
+        if settings.penalises:
+            seen_RV = torch.stack([one.seen for one in ones if one.seen is not None]).to(scores_RV.device)
+            counts_RV = torch.stack([one.counts for one in ones if one.counts is not None]).to(
+                scores_RV.device
+            )
+        tokens: list[int] = sample(
+            scores_RV, settings, seen_RV, [one.generator for one in ones], counts_RV
+        ).tolist()
+        return tokens
 
     def _take(self, one: _Sample, token: int) -> str:
         """Account for a text's new token; returns the text it makes certain and sets the reason when it ends."""
@@ -391,5 +431,11 @@ def _completion(one: _Sample) -> Completion:
     request = one.request
     logprobs = None if request.settings.logprobs is None else tuple(one.chosen)
     return Completion(
-        "".join(one.pieces), one.tokens, one.reason, request.cut, logprobs, prompt_tokens=len(request.prompt), cached_tokens=one.cached
+        "".join(one.pieces),
+        one.tokens,
+        one.reason,
+        request.cut,
+        logprobs,
+        prompt_tokens=len(request.prompt),
+        cached_tokens=one.cached,
     )

@@ -15,7 +15,9 @@ def fill(engine: Engine, text: str) -> str:
     """The text with each <|mask|> in it replaced by the likeliest token, the surest first."""
     model, words = engine.model, engine.tokenizer
     if not isinstance(model, Encoder):
-        raise RequestError("only encoders fill in what is masked", do="Let this model continue the text instead.")
+        raise RequestError(
+            "only encoders fill in what is masked", do="Let this model continue the text instead."
+        )
     mask = words.special[MASK]
     tokens: list[int] = []
     for number, piece in enumerate(text.split(MASK)):

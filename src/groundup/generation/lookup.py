@@ -24,7 +24,9 @@ class Lookup:
     def extend(self, tokens: Sequence[int]) -> None:
         """Put tokens at the end of the text."""
         for token in tokens:
-            end = len(self._tokens)  # a run is entered when the next token is there: at the text's end it has no sequel
+            end = len(
+                self._tokens
+            )  # a run is entered when the next token is there: at the text's end it has no sequel
             for size in range(SHORTEST, LONGEST + 1):
                 if end >= size:
                     self._after[tuple(self._tokens[end - size :])] = end

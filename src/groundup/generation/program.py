@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from groundup.generation.cache import Bias, KVCache, Plan, weigh
 from groundup.generation.weights import Precision, pack, packed
-from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
 from groundup.models.encoder_decoder import CrossAttention, EncoderDecoder, Layer
 from groundup.models.parts.attention import GATE_CHANNELS, SHARPNESS, Attention
@@ -54,20 +53,37 @@ class Pass:
 class Program:
     """The layers of a decoder (or of an encoder-decoder's decoder) in a given precision."""
 
-    def __init__(self, model: Decoder | EncoderDecoder, precision: Precision, cache: KVCache, memory: Memory) -> None:
+    def __init__(
+        self, model: Decoder | EncoderDecoder, precision: Precision, cache: KVCache, memory: Memory
+    ) -> None:
         config = model.config
-        self.config, self._model, self._precision, self._cache, self._memory = config, model, precision, cache, memory
+        self.config, self._model, self._precision, self._cache, self._memory = (
+            config,
+            model,
+            precision,
+            cache,
+            memory,
+        )
         side = model if isinstance(model, Decoder) else model.decoder
         self.bias = _bias(side.distance)
         rotary = model.rotary if isinstance(model, Decoder) else None
         self._turns = None if rotary is None else torch.complex(rotary.cosine, rotary.sine)
-        self._layers = [self._layer(number, cast(Block | Layer, block)) for number, block in enumerate(side.blocks)]
+        self._layers = [
+            self._layer(number, cast(Block | Layer, block)) for number, block in enumerate(side.blocks)
+        ]
         self._norm = norm(side.norm)
         self._head = packed(model.head_weight, None, precision)
-        plain = isinstance(model, Decoder) and model.projection is None and model.ngrams is None and config.embedding_scale == 1.0
+        plain = (
+            isinstance(model, Decoder)
+            and model.projection is None
+            and model.ngrams is None
+            and config.embedding_scale == 1.0
+        )
         self._plain = plain and config.position not in ("learned", "sinusoidal") and not config.embedding_norm
 
-    def __call__(self, tokens_N: Tensor, plan: Plan, slots: list[tuple[slice, int]], before: list[list[int]]) -> Tensor:
+    def __call__(
+        self, tokens_N: Tensor, plan: Plan, slots: list[tuple[slice, int]], before: list[list[int]]
+    ) -> Tensor:
         """The last layer's normalised output, (N, D). `before`: the last tokens before each piece, as many as `history` says."""
         turn = None if self._turns is None else self._turns.index_select(0, plan.positions_N).unsqueeze(1)
         one = Pass(plan, slots, turn, tokens_N)
@@ -100,7 +116,9 @@ class Program:
             return self._model.embed(tokens_N[None], positions_1N)[0]
         if self._model.ngrams is None:
             return self._model.embed(tokens_N[None], positions_1N)[0]
-        return self._model.embed(tokens_N[None], positions_1N, self._ngrams(self._model.ngrams, one, before))[0]
+        return self._model.embed(tokens_N[None], positions_1N, self._ngrams(self._model.ngrams, one, before))[
+            0
+        ]
 
     @staticmethod
     def _ngrams(ngrams: NgramEmbedding, one: Pass, before: list[list[int]]) -> Tensor:
@@ -114,7 +132,9 @@ class Program:
             shape = (alike, -1)
             longest = max(len(earlier) for _, earlier in pieces[:alike])
             padded = [[0] * (longest - len(earlier)) + earlier for _, earlier in pieces[:alike]]
-            earlier_BS = torch.tensor(padded, dtype=torch.long, device=positions_N.device).view(alike, longest)
+            earlier_BS = torch.tensor(padded, dtype=torch.long, device=positions_N.device).view(
+                alike, longest
+            )
             read = ngrams(one.tokens_N[rows].view(shape), positions_N[rows].view(shape), earlier_BS)
             parts.append(read.flatten(0, 1))
             del pieces[:alike]
@@ -131,7 +151,11 @@ class Program:
             cross_norm = None if block.cross_norm is None else norm(block.cross_norm)
 
             def written(x_ND: Tensor, first_ND: Tensor, one: Pass) -> Tensor:
-                x_ND = attention_norm(attend(x_ND, x_ND, one)) if post else attend(x_ND, attention_norm(x_ND), one)
+                x_ND = (
+                    attention_norm(attend(x_ND, x_ND, one))
+                    if post
+                    else attend(x_ND, attention_norm(x_ND), one)
+                )
                 if cross is not None and cross_norm is not None:
                     x_ND = cross_norm(cross(x_ND, x_ND, one)) if post else cross(x_ND, cross_norm(x_ND), one)
                 return feedforward_norm(feed(x_ND, x_ND)) if post else feed(x_ND, feedforward_norm(x_ND))
@@ -193,7 +217,9 @@ class Program:
             if gate is not None:
                 assert values is not None
                 gate_NG1 = 3 * torch.sigmoid(F.linear(x_ND[:, :GATE_CHANNELS], gate)).unsqueeze(-1)
-                heads_NXH[:, K + G :].addcmul_(gate_NG1, F.embedding(one.tokens_N, cast(Tensor, values)).view(N, G, H))
+                heads_NXH[:, K + G :].addcmul_(
+                    gate_NG1, F.embedding(one.tokens_N, cast(Tensor, values)).view(N, G, H)
+                )
             return out.onto(stream_ND, attend(number, one.plan, qkv_NX))
 
         return sublayer
@@ -215,7 +241,11 @@ class Program:
 
     def _feedforward(self, module: nn.Module) -> Onto:
         if isinstance(module, MixtureOfExperts):
-            return _mixture(module, [self._feedforward(expert) for expert in module.experts], self._feedforward(module.shared) if module.shared is not None else None)
+            return _mixture(
+                module,
+                [self._feedforward(expert) for expert in module.experts],
+                self._feedforward(module.shared) if module.shared is not None else None,
+            )
         assert isinstance(module, Gated | Plain)
         down, function = pack(module.down, self._precision), module.function
         if function is FUNCTIONS["relu2"]:
@@ -249,12 +279,11 @@ def _rms_norm(scale_D: Tensor | None, eps: float) -> Sublayer:
 
     def normed(x_ND: Tensor) -> Tensor:
         N, D = x_ND.shape
+        square_N = torch.linalg.vecdot(x_ND, x_ND)
         if N == 1:
-            row_D = x_ND[0]
-            y_ND = x_ND * (torch.dot(row_D, row_D).item() / D + eps) ** -0.5
+            y_ND = x_ND * float((square_N.item() / D + eps) ** -0.5)
         else:
-            mean_N1 = torch.linalg.vecdot(x_ND, x_ND).unsqueeze(-1).mul_(1 / D)
-            y_ND = x_ND * mean_N1.add_(eps).rsqrt_()
+            y_ND = x_ND * square_N.mul_(1 / D).add_(eps).rsqrt_().unsqueeze(-1)
         return y_ND if scale_D is None else y_ND.mul_(scale_D)
 
     return normed
@@ -282,9 +311,11 @@ def _mixture(module: MixtureOfExperts, experts: list[Onto], shared: Onto | None)
         best_Nk, expert_Nk = F.linear(x_ND, module.router.weight).topk(module.chosen, dim=-1)
         weight_Nk = best_Nk.softmax(dim=-1)
         y_ND = stream_ND.clone() if shared is None else shared(stream_ND, x_ND)
-        for number in expert_Nk.unique().tolist():
+        for number in torch.unique(expert_Nk).tolist():
             token, choice = (expert_Nk == number).nonzero(as_tuple=True)
-            given_CD = experts[number](torch.zeros(len(token), x_ND.shape[1], device=x_ND.device), x_ND[token])
+            given_CD = experts[number](
+                torch.zeros(len(token), x_ND.shape[1], device=x_ND.device), x_ND[token]
+            )
             y_ND.index_add_(0, token, given_CD.mul_(weight_Nk[token, choice].unsqueeze(-1)))
         return y_ND
 
@@ -307,7 +338,9 @@ def _scales(module: Attention, turned: bool) -> Tensor | None:
     if module.q_norm is None or module.k_norm is None:
         return None
     K, G, H = module.heads, module.kv_heads, module.head_width
-    rows_XH = torch.cat((cast(Tensor, module.q_norm.weight).expand(K, H), cast(Tensor, module.k_norm.weight).expand(G, H))).detach()
+    rows_XH = torch.cat(
+        (cast(Tensor, module.q_norm.weight).expand(K, H), cast(Tensor, module.k_norm.weight).expand(G, H))
+    ).detach()
     return rows_XH[:, _pairs(H)] if turned else rows_XH
 
 

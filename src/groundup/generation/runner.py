@@ -50,7 +50,9 @@ class CachedRunner:
 
     goes_back = True
 
-    def __init__(self, model: Decoder | EncoderDecoder, pad: int, precision: Precision, slots: int, context: int) -> None:
+    def __init__(
+        self, model: Decoder | EncoderDecoder, pad: int, precision: Precision, slots: int, context: int
+    ) -> None:
         self._model, self._pad, self._precision = model, pad, precision
         self._layers = len(model.blocks if isinstance(model, Decoder) else model.decoder.blocks)
         self._device = model.embedding.weight.device
@@ -82,7 +84,9 @@ class CachedRunner:
         before = [self.slots.text(piece.slot)[-history:] if history else [] for piece in pieces]
         starts = [self.slots.write(piece.slot, piece.tokens) for piece in pieces]
         plan = self.cache.plan(pieces, starts, self._program.bias)
-        rows, wanted, row = [], [], 0
+        rows: list[tuple[slice, int]] = []
+        wanted: list[int] = []
+        row = 0
         for piece in pieces:
             end = row + len(piece.tokens)
             rows.append((slice(row, end), piece.slot))
@@ -136,7 +140,9 @@ def places(tokens_BT: Tensor) -> Tensor:
     return torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand_as(tokens_BT)
 
 
-def runner(model: Model, tokenizer: Tokenizer, precision: Precision, slots: int, context: int) -> CachedRunner | RereadingRunner:
+def runner(
+    model: Model, tokenizer: Tokenizer, precision: Precision, slots: int, context: int
+) -> CachedRunner | RereadingRunner:
     """The runner that suits a model. A model that is read anew for each token keeps its own precision."""
     if isinstance(model, Decoder | EncoderDecoder):
         return CachedRunner(model, tokenizer.special["<|pad|>"], precision, slots, context)

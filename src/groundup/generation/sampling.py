@@ -92,7 +92,9 @@ class SamplingSettings:
             ("regex", self.regex is None or self.json_schema is None, "left out where json_schema is given"),
         ):  # fmt: skip
             if not good:
-                raise RequestError(f"{name} is {getattr(self, name)!r}; it must be {rule}", do="Correct the setting.")
+                raise RequestError(
+                    f"{name} is {getattr(self, name)!r}; it must be {rule}", do="Correct the setting."
+                )
 
     @property
     def penalises(self) -> bool:
@@ -167,19 +169,25 @@ def filtered(logits_BV: Tensor, settings: SamplingSettings) -> Tensor:
     return logits_BV
 
 
-def adjusted(logits_BV: Tensor, settings: SamplingSettings, seen_BV: Tensor | None, counts_BV: Tensor | None) -> Tensor:
+def adjusted(
+    logits_BV: Tensor, settings: SamplingSettings, seen_BV: Tensor | None, counts_BV: Tensor | None
+) -> Tensor:
     """The scores after bias and penalties. `seen_BV`: tokens in the prompt or answer, bool; `counts_BV`: how often each is in the
     answer; needed where `settings.penalises`."""
     if settings.logit_bias:
         where = torch.tensor(list(settings.logit_bias), device=logits_BV.device)
-        bias = torch.tensor(list(settings.logit_bias.values()), dtype=logits_BV.dtype, device=logits_BV.device)
+        bias = torch.tensor(
+            list(settings.logit_bias.values()), dtype=logits_BV.dtype, device=logits_BV.device
+        )
         logits_BV = logits_BV.index_add(1, where, bias.expand(len(logits_BV), -1))
     if settings.repetition_penalty != 1:
         assert seen_BV is not None, "a repetition penalty needs what was seen"
         logits_BV = penalise_repetition(logits_BV, seen_BV, settings.repetition_penalty)
     if settings.presence_penalty or settings.frequency_penalty:
         assert counts_BV is not None, "these penalties need what was written"
-        logits_BV = logits_BV - settings.presence_penalty * (counts_BV > 0) - settings.frequency_penalty * counts_BV
+        logits_BV = (
+            logits_BV - settings.presence_penalty * (counts_BV > 0) - settings.frequency_penalty * counts_BV
+        )
     return logits_BV
 
 
@@ -196,7 +204,9 @@ def sample(
     if settings.temperature == 0:
         return logits_BV.argmax(dim=-1)
     candidates_Bk = None
-    if 0 < settings.top_k <= logits_BV.shape[-1] // 8:  # the other filters need look at no more than these and their ties
+    if (
+        0 < settings.top_k <= logits_BV.shape[-1] // 8
+    ):  # the other filters need look at no more than these and their ties
         best_B = logits_BV.topk(settings.top_k, dim=-1)
         if not bool((logits_BV >= best_B.values[:, -1:]).sum() > best_B.values.numel()):
             order = best_B.indices.sort(dim=-1)  # in the vocabulary's order, as without this short cut

@@ -11,6 +11,7 @@ prompts with one system message begin alike, so what was computed for the one se
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,11 @@ class Slots:
         are wanted. There has to be a free slot."""
         free = [slot for slot in range(self.count) if not self._busy[slot]]
         shared = self._shared(prompt)
-        best = max(range(self.count), key=lambda slot: (shared[slot], not self._busy[slot])) if shared else free[0]
+        best = (
+            max(range(self.count), key=lambda slot: (shared[slot], not self._busy[slot]))
+            if shared
+            else free[0]
+        )
         kept = shared[best] if shared else 0
         if kept < WORTH_COPYING:
             slot, kept = self._oldest(free), 0
@@ -98,10 +103,12 @@ class Slots:
 
     def _oldest(self, free: list[int]) -> int:
         """An empty slot, else the one given back longest ago; the lowest of several, so that busy ones lie together."""
-        return min(free, key=lambda slot: (self.lengths[slot] > 0, self._used[slot] if self.lengths[slot] else slot))
+        return min(
+            free, key=lambda slot: (self.lengths[slot] > 0, self._used[slot] if self.lengths[slot] else slot)
+        )
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:  # type: ignore[type-arg]
+def _common(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
     length = min(len(one), len(other))
     differs = one[:length] != other[:length]
     return int(differs.argmax()) if differs.any() else length

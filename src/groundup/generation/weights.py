@@ -47,8 +47,8 @@ class Dense:
     """A plain product in float32; the weights are turned where that makes rows longer, which a single row is multiplied with faster."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
-        O, I = weight_OI.shape
-        self.turned = weight_OI.T.contiguous() if O > I else weight_OI.T
+        outputs, inputs = weight_OI.shape
+        self.turned = weight_OI.T.contiguous() if outputs > inputs else weight_OI.T
         self.bias = bias_O
 
     def __call__(self, x_NI: Tensor) -> Tensor:
@@ -73,14 +73,16 @@ class Blocked:
         """(N, I) to (N, O)."""
         product = torch.ops.mkldnn._linear_pointwise.default
         if self.dtype == torch.float32:
-            return product(x_NI, self.blocks, self.bias, "none", [], "")
+            y_NO: Tensor = product(x_NI, self.blocks, self.bias, "none", [], "")
+            return y_NO
         y_NO = product(x_NI.to(self.dtype), self.blocks, None, "none", [], "").float()
         return y_NO if self.bias is None else y_NO.add_(self.bias)
 
     def onto(self, stream_NO: Tensor, x_NI: Tensor) -> Tensor:
         """In one call in float32; in bf16 the sum stays float32."""
         if self.dtype == torch.float32:
-            return torch.ops.mkldnn._linear_pointwise.binary(x_NI, stream_NO, self.blocks, self.bias, "add")
+            y_NO: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x_NI, stream_NO, self.blocks, self.bias, "add")
+            return y_NO
         return self(x_NI).add_(stream_NO)
 
 
@@ -156,7 +158,9 @@ def has_blocks() -> bool:
     try:
         weight, x = torch.randn(16, 8), torch.randn(2, 8)
         blocks = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_IN_MIND)
-        found = torch.ops.mkldnn._linear_pointwise.binary(x, x[:, :1].expand(2, 16).contiguous(), blocks, None, "add")
+        found = torch.ops.mkldnn._linear_pointwise.binary(
+            x, x[:, :1].expand(2, 16).contiguous(), blocks, None, "add"
+        )
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return bool(torch.allclose(found, x @ weight.T + x[:, :1], atol=1e-4))

@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         """The last layer's normalised output, (B, T, D). `prefix_BT`: tokens that all of their segment see, earlier ones too."""
         if prefix_BT is not None:
             segments_BT = torch.zeros_like(tokens_BT) if segments_BT is None else segments_BT
-            mask = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
+            mask: Tensor | None = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
         else:
             mask = None if segments_BT is None or self._windowed(tokens_BT.shape[1]) else document_mask(segments_BT)
         x_BTD = self.embed(tokens_BT, positions_BT)
