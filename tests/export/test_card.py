@@ -23,7 +23,7 @@ from groundup.training import checkpoint
 from groundup.training.optimizers import OptimizerSettings, optimizers
 
 sys.path.append(str(Path(__file__).parents[1] / "report"))
-from fabricated import HOSTILE, cleaning_funnel, fabricate  # noqa: E402
+from fabricated import HOSTILE, cleaning_funnel, fabricate
 
 
 def header(text: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_both_ends_end_the_writing(end: str, make_run: MakeRun, tmp_path: Path) 
             if name in ("norm.weight", "norm.bias", "head.weight"):
                 parameter.zero_()
         model.norm.bias[0] = 1.0  # type: ignore[union-attr, index]
-        model.head.weight[words.special[end], 0] = 1.0  # type: ignore[union-attr, index]
+        model.head.weight[words.special[end], 0] = 1000.0  # type: ignore[union-attr, index]
     checkpoint.save(run.path / "dialogue", 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
     export(run, "hf", tmp_path / "out", dtype="bf16")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
