@@ -95,7 +95,7 @@ def test_both_ends_end_the_writing(end: str, make_run: MakeRun, tmp_path: Path) 
             if name in ("norm.weight", "norm.bias", "head.weight"):
                 parameter.zero_()
         model.norm.bias[0] = 1.0  # type: ignore[union-attr, index]
-        model.head.weight[words.special[end], 0] = 1.0  # type: ignore[union-attr, index]
+        model.head.weight[words.special[end], 0] = 1000.0  # type: ignore[union-attr, index]
     checkpoint.save(run.path / "dialogue", 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
     export(run, "hf", tmp_path / "out", dtype="bf16")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -158,7 +158,7 @@ def test_what_is_in_the_way_is_left_alone_and_what_fails_leaves_nothing(make_run
         with pytest.raises(RequestError, match="of this name"):
             export(run, to, tmp_path / out)  # type: ignore[arg-type]
     export(run, "hf", tmp_path / "empty")
-    assert (tmp_path / "empty" / "config.json").is_file()
+    assert (tmp_path / "empty" / "config.json").stat().st_mode == (tmp_path / "empty" / "model.safetensors").stat().st_mode
     before = sorted(tmp_path.iterdir())
     with pytest.raises(RequestError, match="no stock class computes"):
         export(make_run("fast", name="fast"), "hf", tmp_path / "new")

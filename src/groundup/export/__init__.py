@@ -61,8 +61,8 @@ def free(out: Path, *, folder: bool) -> None:
     if out.is_dir() and folder and not any(out.iterdir()):
         return
     if out.exists() or out.is_symlink():
-        what = "a folder that is not empty" if out.is_dir() and folder else "a folder" if out.is_dir() else "a file"
-        raise RequestError(f"there is {what} of this name", where=str(out), do="Name a new one." if folder else "Name a new file, such as model.gguf.")
+        what = "a folder of this name, and it is not empty" if out.is_dir() and folder else f"a {'folder' if out.is_dir() else 'file'} of this name"
+        raise RequestError(f"there is {what}", where=str(out), do="Name a new one." if folder else "Name a new file, such as model.gguf.")
 
 
 @contextmanager
@@ -74,6 +74,7 @@ def appearing(out: Path) -> Iterator[Path]:
     try:
         yield work
         for path in [work] if work.is_file() else [path for path in work.rglob("*") if path.is_file()]:
+            path.chmod(work.stat().st_mode & 0o666)  # safetensors writes for its owner's eyes alone
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
         work.replace(out)

@@ -45,17 +45,18 @@ def _header(leaving: Leaving, material: Material) -> str:
 
 
 def _languages(material: Material) -> dict[str, int]:
-    """Languages that the cleaning counted, each at least a hundredth of the documents."""
+    """Languages that the cleaning counted, each at least a twentieth of the documents: of less, many are mistaken."""
     counted = next((step.get("counts") or {} for step in sections.cleaning_steps(material) if step.get("step") == "language"), {})
     whole = sum(counted.values())
-    return {code: number for code, number in counted.items() if re.fullmatch(r"[a-z]{2,3}", code) and number >= whole / 100}
+    return {code: number for code, number in counted.items() if re.fullmatch(r"[a-z]{2,3}", code) and number >= whole / 20}
 
 
 def _what(leaving: Leaving, stock: str, dtype: str) -> str:
+    exactly = f" ({leaving.parameters:,})" if leaving.parameters >= 1_000_000 else ""
     config = leaving.config
     kind = "answers questions and talks" if leaving.tuned else {"decoder": "goes on with a text", "encoder": "fills in what is masked"}.get(config.kind, "goes on with a text")
     return (
-        f"A language model of {words.short(leaving.parameters)} parameters ({leaving.parameters:,}) that {kind}, built from the ground up with "
+        f"A language model of {words.short(leaving.parameters)} parameters{exactly} that {kind}, built from the ground up with "
         f"groundup. Its class is `{stock}`: {config.layers} layers of width {config.width}, {config.heads} heads"
         + (f" that share {config.kv_heads} of keys and values" if config.kv_heads != config.heads else "")
         + f", a context of {config.context:,} tokens, a vocabulary of {config.vocabulary:,}. The weights are in {dtype}."
@@ -96,7 +97,7 @@ def _data(leaving: Leaving, material: Material, figures: Row) -> str:
         lines.append(f"The text for training is {words.short(figures['train_tokens'])} tokens, {figures['bytes_per_token']:.2f} bytes each."
                      if figures["bytes_per_token"] else f"The text for training is {words.short(figures['train_tokens'])} tokens.")  # fmt: skip
     if languages := _languages(material):
-        lines.append("Languages, by documents: " + ", ".join(f"{code} {number:,}" for code, number in languages.items()) + ".")
+        lines.append("Languages, by documents at that step: " + ", ".join(f"{code} {number:,}" for code, number in languages.items()) + ".")
     return "\n".join(lines)
 
 

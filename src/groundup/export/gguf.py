@@ -169,7 +169,7 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], arch: str, ours: 
 
 def neighbours(rows: Tensor, heads: int) -> Tensor:
     """Rows of each head from (i, i + H/2) turned together to (2i, 2i + 1) turned together."""
-    return rows.view(heads, 2, -1, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
+    return rows.reshape(heads, 2, -1, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
 def kind_of(name: str, tensor: Tensor, wanted: str) -> str:
