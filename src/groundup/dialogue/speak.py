@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from groundup.dialogue.chat import chat
@@ -27,20 +26,14 @@ from groundup.training import checkpoint
 
 def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[Engine, Template | None]:
     """The run's engine and, where its model was tuned, the template of its conversations."""
-    if not (run.path / "tokenizer" / "tokenizer.json").is_file():
-        raise RequestError("no model here yet", where=str(run.path), do="Build it to the end first.")
+    found = checkpoint.of_run(run.path, base=base)
+    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
+        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
+    path, tuned = found
     words = Tokenizer.load(run.path / "tokenizer")
-    tuned = None if base else _newest(run.path / "dialogue")
-    path = tuned or _newest(run.path / "checkpoints")
-    if path is None:
-        raise RequestError("no checkpoint here yet", where=str(run.path), do="Build it further first.")
     model = checkpoint.load_model(path, words.digest)
     engine = Engine(model, words, precision=chosen(precision, parameters(model.config)))
     return engine, Template(words) if tuned else None
-
-
-def _newest(folder: Path) -> Path | None:
-    return checkpoint.newest(folder) or checkpoint.newest(folder.with_name(f".{folder.name}.partial"))
 
 
 def speak(
@@ -50,11 +43,12 @@ def speak(
     """Complete or answer prompts on stdout; a single text appears as it is written."""
     engine, template = open_engine(run, base=base, precision=precision)
     if isinstance(engine.model, Encoder) and any(MASK in prompt for prompt in prompts):
-        for prompt in prompts:
-            text = fill(engine, prompt)
-            print(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) if as_json else text)
+        texts = [fill(engine, prompt) for prompt in prompts]
+        if as_json:
+            _print_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)])
+        else:
+            print("\n".join(texts))
         return
-    # <|mask|> and the like in a prompt are plain text to the tokenizer
     asked: list[str | list[int]] = [
         template.fit([Message("user", prompt)], engine.context - 1)[0] if template else prompt for prompt in prompts
     ]
@@ -62,26 +56,38 @@ def speak(
         _search(engine, prompts, asked, beams, settings.max_tokens, as_json)
         return
     if len(prompts) == 1 and settings.n == 1 and not as_json:
-        if template is None:
-            print(prompts[0], end="")
-        stream = engine.stream(asked[0], settings)
-        while True:
-            try:
-                print(next(stream), end="", flush=True)
-            except StopIteration as end:
-                _say_cut([end.value], engine)
-                break
-        print()
+        _print_stream(engine, asked[0], settings, "" if template else prompts[0])
         return
     found = engine.generate_many(asked, settings)
-    for prompt, done in zip(prompts, found, strict=True):
-        if as_json:
-            said = {"prompt": prompt, "completions": [_as_json(engine, one) for one in done], "prompt_tokens_cut": done[0].prompt_tokens_cut}
-            print(json.dumps(said, ensure_ascii=False))
-            continue
-        for number, one in enumerate(done, 1):
-            print(f"--- {number}\n{'' if template else prompt}{one.text}")
+    if as_json:
+        _print_json([
+            {"prompt": prompt, "completions": [_as_json(engine, one) for one in done], "prompt_tokens_cut": done[0].prompt_tokens_cut}
+            for prompt, done in zip(prompts, found, strict=True)
+        ])  # fmt: skip
+    else:
+        for prompt, done in zip(prompts, found, strict=True):
+            for number, one in enumerate(done, 1):
+                print(f"--- {number}\n{'' if template else prompt}{one.text}")
     _say_cut([done[0] for done in found], engine)
+
+
+def _print_stream(engine: Engine, asked: str | list[int], settings: SamplingSettings, before: str) -> None:
+    """The text as it is written, after what it goes on from; nothing where the request is refused."""
+    stream = engine.stream(asked, settings)
+    while True:
+        try:
+            piece = next(stream)
+        except StopIteration as end:
+            print(before)
+            _say_cut([end.value], engine)
+            return
+        print(before + piece, end="", flush=True)
+        before = ""
+
+
+def _print_json(rows: list[dict[str, Any]]) -> None:
+    """One object: that of the one prompt, or `results` with one for each."""
+    print(json.dumps(rows[0] if len(rows) == 1 else {"results": rows}, ensure_ascii=False))
 
 
 def _as_json(engine: Engine, one: Completion) -> dict[str, Any]:
@@ -101,14 +107,16 @@ def _as_json(engine: Engine, one: Completion) -> dict[str, Any]:
 def _search(
     engine: Engine, prompts: Sequence[str], asked: Sequence[str | list[int]], beams: int, max_tokens: int, as_json: bool
 ) -> None:
-    for prompt, tokens in zip(prompts, asked, strict=True):
-        found = beam_search(engine, tokens, beams, max_tokens)
-        if as_json:
-            texts = [{"text": one.text, "tokens": len(one.tokens), "score": one.score, "ended": one.ended} for one in found]
-            print(json.dumps({"prompt": prompt, "beams": texts}, ensure_ascii=False))
-        else:
-            for number, one in enumerate(found, 1):
-                print(f"--- {number}, {one.score:.3f}\n{prompt if isinstance(tokens, str) else ''}{one.text}")
+    found = [beam_search(engine, tokens, beams, max_tokens) for tokens in asked]
+    if as_json:
+        _print_json([
+            {"prompt": prompt, "beams": [{"text": one.text, "tokens": len(one.tokens), "score": one.score, "ended": one.ended} for one in texts]}
+            for prompt, texts in zip(prompts, found, strict=True)
+        ])  # fmt: skip
+        return
+    for prompt, tokens, texts in zip(prompts, asked, found, strict=True):
+        for number, one in enumerate(texts, 1):
+            print(f"--- {number}, {one.score:.3f}\n{prompt if isinstance(tokens, str) else ''}{one.text}")
 
 
 def _say_cut(done: Sequence[Completion], engine: Engine) -> None:

@@ -22,11 +22,11 @@ from typing import Any
 from groundup.dialogue.template import CHAT_TEMPLATE
 from groundup.export.card import card
 from groundup.export.leaving import DTYPES, Leaving, in_dtype
+from groundup.generation.engine import END_TOKENS
 from groundup.models import huggingface
 from groundup.models.huggingface.folder import write_tensors
 from groundup.run import write_atomic, write_json
 
-END_TOKENS = ("<|end_of_text|>", "<|end_of_turn|>")
 CHAT: dict[str, Any] = {"temperature": 0.7, "top_k": 0, "top_p": 1.0, "min_p": 0.05}  # as `groundup chat`
 GENERATE: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}  # as `groundup generate`
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,14 +37,14 @@ class Leaving:
     def of(cls, run: Run, *, base: bool) -> Leaving:
         """The newest whole checkpoint, of an unfinished stage too; the tuned model's, unless `base`. Raises RequestError without one."""
         file = run.path / "tokenizer" / "tokenizer.json"
-        tuned = None if base else _newest(run.path / "dialogue")
-        path = tuned or _newest(run.path / "checkpoints")
-        if not file.is_file() or path is None:
+        found = checkpoint.of_run(run.path, base=base)
+        if not file.is_file() or found is None:
             raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
+        path, tuned = found
         words = Tokenizer.load(file.parent)
         model = checkpoint.load_model(path, words.digest)
         step = int(checkpoint.read_state(path).get("step", 0))
-        return cls(run, model.config, model.state_dict(), words, file.read_text(encoding="utf-8"), tuned is not None, step)
+        return cls(run, model.config, model.state_dict(), words, file.read_text(encoding="utf-8"), tuned, step)
 
     @property
     def parameters(self) -> int:
@@ -56,10 +55,6 @@ class Leaving:
     def end(self) -> str:
         """The token that ends what it writes, in our name."""
         return "<|end_of_turn|>" if self.tuned else "<|end_of_text|>"
-
-
-def _newest(folder: Path) -> Path | None:
-    return checkpoint.newest(folder) or checkpoint.newest(folder.with_name(f".{folder.name}.partial"))
 
 
 def in_dtype(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
