@@ -32,7 +32,7 @@ peers:  ## the peers that pip can install, for benchmarks/; never among the proj
 
 check-gguf: $(STAMP)  ## what llama.cpp makes of exported models; builds it from source first (minutes); RUN=runs/demo adds a trained one
 	test -x .venv-gguf/bin/python || $(PYTHON) -m venv .venv-gguf
-	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-gguf/bin/python -m pip install -q --no-binary llama-cpp-python llama-cpp-python numpy
+	PIP_DISABLE_PIP_VERSION_CHECK=1 CMAKE_ARGS=-DLLAVA_BUILD=OFF .venv-gguf/bin/python -m pip install -q --no-binary llama-cpp-python llama-cpp-python numpy
 	$(VENV)/bin/python benchmarks/check_gguf.py $(if $(RUN),--run $(RUN))
 
 clean:
