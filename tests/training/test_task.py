@@ -150,13 +150,13 @@ def test_a_prefix_is_seen_both_ways_and_not_asked_for() -> None:
     prefix = torch.zeros_like(tokens, dtype=torch.bool)
     prefix[:, :6] = True
     segments = torch.zeros_like(tokens)
-    before = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    before = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     tokens = tokens.clone()
     tokens[:, 5] = 77
-    after = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    after = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     assert not torch.allclose(before[:, 0], after[:, 0]), "within the prefix earlier places see later ones"
     tokens[:, 10] = 78
-    later = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    later = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     torch.testing.assert_close(after[:, :10], later[:, :10])
 
 
