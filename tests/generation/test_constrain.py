@@ -35,6 +35,7 @@ def test_json_of_a_schema(model, words) -> None:
     for one in Engine(model, words).generate("a", settings):
         if one.finish_reason == "stop":
             said = json.loads(one.text)
+            assert one.text == json.dumps(said, separators=(",", ":"), ensure_ascii=False) or "\\" in one.text
             assert set(said) == {"name", "age"} and len(said["name"]) <= 4 and 0 <= said["age"] <= 99
 
 

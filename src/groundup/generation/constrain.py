@@ -19,6 +19,9 @@ from groundup.generation.sampling import SamplingSettings
 from groundup.tokens.tokenizer import Tokenizer
 
 
+COMPACT = {"whitespace_flexible": False}  # a small model would rather write blanks, which are always allowed, than a value
+
+
 class Constraint:
     """What one text must match, and how far it has come."""
 
@@ -65,7 +68,7 @@ def constraint(settings: SamplingSettings, tokenizer: Tokenizer, size: int) -> C
             if isinstance(schema, str)
             else schema
         )
-        return Constraint(tokenizer, LLMatcher.grammar_from_json_schema(json.dumps(read)), size)
+        return Constraint(tokenizer, LLMatcher.grammar_from_json_schema(json.dumps(read), defaults=COMPACT), size)
     except (TypeError, ValueError) as error:
         raise RequestError(
             f"json_schema is no schema ({_first_line(str(error))})", do="Give JSON Schema as JSON."
