@@ -274,6 +274,23 @@ def test_a_cancelled_request_frees_its_slot_and_keeps_what_was_said(model, words
     assert engine.idle and engine.runner.slots.free == 2
 
 
+def test_what_ctrl_c_left_uncomputed_is_not_gone_on_from(model, words, monkeypatch) -> None:
+    prompt = "a prompt of some length"
+    fresh = Engine(model, words)
+    forward, program = fresh.runner._program.__class__.__call__, fresh.runner._program
+
+    def breaks(self, *given):
+        forward(self, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(program), "__call__", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        fresh.generate(prompt, GREEDY)
+    monkeypatch.undo()
+    assert fresh.idle and fresh.runner.slots.text(0) == []
+    assert fresh.generate(prompt, GREEDY) == alone(model, words, prompt, GREEDY)
+
+
 def test_a_thousand_requests_at_random_get_what_each_gets_alone(words) -> None:
     config = ModelConfig(
         vocabulary=270, context=96, layers=2, width=32, heads=4, kv_heads=2, feedforward=64, init_std=0.3

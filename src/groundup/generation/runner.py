@@ -83,6 +83,14 @@ class CachedRunner:
         history = self._program.history
         before = [self.slots.text(piece.slot)[-history:] if history else [] for piece in pieces]
         starts = [self.slots.write(piece.slot, piece.tokens) for piece in pieces]
+        try:
+            return self._read(pieces, starts, before)
+        except BaseException:  # Ctrl-C too: what was not computed must not be gone on from
+            for piece, start in zip(pieces, starts, strict=True):
+                self.slots.cut(piece.slot, start)
+            raise
+
+    def _read(self, pieces: Sequence[Piece], starts: Sequence[int], before: list[list[int]]) -> Tensor:
         plan = self.cache.plan(pieces, starts, self._program.bias)
         rows: list[tuple[slice, int]] = []
         wanted: list[int] = []
