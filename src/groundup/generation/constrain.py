@@ -18,7 +18,7 @@ from groundup.errors import RequestError
 from groundup.generation.sampling import SamplingSettings
 from groundup.tokens.tokenizer import Tokenizer
 
-COMPACT = {"whitespace_flexible": False}  # a small model would rather write blanks, which are always allowed, than a value
+COMPACT: Any = {"whitespace_flexible": False}  # a small model would rather write blanks, which are always allowed, than a value
 
 
 class Constraint:
