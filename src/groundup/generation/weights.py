@@ -28,7 +28,7 @@ Choice = Literal["auto", "fp32", "bf16", "int8"]
 LARGE = 20_000_000  # parameters; reading a smaller model takes less time than calling its operations
 WORTH_BLOCKS = 2**19  # weights of a map
 ROWS_IN_MIND = 16  # what oneDNN chooses its blocks for; 2 to 64 give the same
-FEW_ROWS = 16  # from there on int8 is turned back: the product itself is the work
+FEW_ROWS = 64  # from there on int8 is turned back: the product itself is the work
 
 
 class Map(Protocol):
