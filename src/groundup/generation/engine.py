@@ -216,7 +216,8 @@ class Engine:
         """End what is not done of a request; its slots are free at once, what was said is kept."""
         for one in request.samples:
             if one.reason is None:
-                self._end(one, "cancelled")
+                one.reason = "cancelled"
+                self._release(one)
         if any(one.request is request for one in self._waiting):
             self._waiting = deque(one for one in self._waiting if one.request is not request)
 
@@ -408,10 +409,6 @@ class Engine:
         if piece:
             one.pieces.append(piece)
         return piece
-
-    def _end(self, one: _Sample, reason: FinishReason) -> None:
-        one.reason = reason
-        self._release(one)
 
     def _release(self, one: _Sample) -> None:
         if self._active.get(one.slot) is one:

@@ -366,10 +366,4 @@ def source_memory(model: EncoderDecoder, source: list[int]) -> list[tuple[Tensor
     device = model.embedding.weight.device
     source_1S = torch.tensor([source], device=device)
     memory_1SD = model.encode(source_1S, torch.arange(len(source), device=device)[None])
-    found = []
-    for block in model.decoder.blocks:
-        cross = cast(CrossAttention, cast(Layer, block).cross)
-        both = cross.key_value(memory_1SD).unflatten(-1, (2 * cross.heads, cross.head_width)).transpose(1, 2)
-        k_1KSH, v_1KSH = both.chunk(2, dim=1)
-        found.append((k_1KSH, v_1KSH))
-    return found
+    return [cast(CrossAttention, cast(Layer, block).cross).keys_values(memory_1SD) for block in model.decoder.blocks]
