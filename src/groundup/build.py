@@ -11,7 +11,7 @@ from groundup.corpus.collect import collect
 from groundup.corpus.pipeline import clean
 from groundup.dialogue import tune as tuning
 from groundup.dialogue.chat import ask
-from groundup.dialogue.template import Template
+from groundup.dialogue.speaker import Speaker
 from groundup.evaluation import quiz
 from groundup.evaluation.baselines import baselines
 from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
@@ -59,7 +59,7 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
         base = pretrain(run, tokenizer, shards, planned)
     tuned = None
     if last >= 4 and run.recipe.dialogue is not None:
-        tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned)
+        tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned, shards=shards)
     if run.follows:
         return {}
     if last >= 5:
@@ -201,16 +201,17 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned:
         say("evaluate: baselines on the same bytes")
         results["baselines"] = baselines(texts(cleaned.final, "train"), texts(cleaned.final, "held-out"))
     engine = Engine(model, words)
-    engine_tuned = Engine(load(tuned, words), words) if tuned else None
+    speaker = Speaker.at(tuned.final) if tuned else None
+    engine_tuned = speaker.engine() if speaker else None
+    template = speaker.template if speaker else None
     results["samples"] = samples(engine, engine_tuned, wish.prompts or openings(held_out, words), run.recipe.seed)
-    results["answers"] = ask(engine, engine_tuned, questions)
+    results["answers"] = ask(engine, (engine_tuned, template) if engine_tuned and template else None, questions)
     results["quiz"] = None
-    if tuned is not None and engine_tuned is not None and wish.quiz_questions:
+    if speaker is not None and engine_tuned is not None and template is not None and wish.quiz_questions:
         say("evaluate: the quiz")
-        template = Template(words)
-        asked = quiz.questions(tuning.definitions(tuned.final), wish.quiz_questions, run.recipe.seed)
+        asked = quiz.questions(tuning.definitions(run.path / "dialogue"), wish.quiz_questions, run.recipe.seed)
         results["quiz"] = quiz.quiz(
-            engine_tuned.model, words, asked, lambda signature: tuning.quiz_prompt(template, signature), context
+            engine_tuned.model, speaker.words, asked, lambda signature: tuning.quiz_prompt(template, signature), context
         )
     write_json(stage.work / "results.json", results)
     stage.finish({"bits_per_byte": results["bits_per_byte"], "quiz_score": (results["quiz"] or {}).get("score")})
@@ -218,7 +219,7 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned:
 
 
 def load(stage: Stage, words: Tokenizer) -> Model:
-    """The model of a finished pretraining or tuning stage."""
+    """The model of a finished pretraining stage."""
     path = checkpoint.newest(stage.final)
     assert path is not None, f"{stage.final} holds no whole checkpoint"
     return checkpoint.load_model(path, words.digest)

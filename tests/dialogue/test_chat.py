@@ -7,7 +7,8 @@ import io
 import pytest
 
 from groundup.dialogue.chat import Chat, ask, chat
-from groundup.dialogue.template import Message, Template
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.format.record import Message
 from groundup.generation import Engine, SamplingSettings
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
@@ -23,21 +24,21 @@ def engine(words) -> Engine:
 
 def talk(engine, text: str, capsys, template=True) -> tuple[list[str], str]:
     sink = io.StringIO()
-    chat(engine, Template(engine.tokenizer) if template else None, SETTINGS, source=io.StringIO(text), sink=sink)
+    chat(engine, ChatTemplate(engine.tokenizer) if template else None, SETTINGS, source=io.StringIO(text), sink=sink)
     return sink.getvalue().split("\n"), capsys.readouterr().err
 
 
 def test_each_piped_line_is_answered_in_turn(engine, capsys) -> None:
-    lines = Chat(engine, Template(engine.tokenizer), SETTINGS)
+    lines = Chat(engine, ChatTemplate(engine.tokenizer), SETTINGS)
     expected = "".join("".join(lines.answer(text)) + "\n" for text in ("one", "two"))
     sink = io.StringIO()
-    chat(engine, Template(engine.tokenizer), SETTINGS, source=io.StringIO("one\n\ntwo"), sink=sink)
+    chat(engine, ChatTemplate(engine.tokenizer), SETTINGS, source=io.StringIO("one\n\ntwo"), sink=sink)
     assert sink.getvalue() == expected
     assert [message.role for message in lines.messages] == ["user", "assistant"] * 2
 
 
 def test_a_next_turn_reads_only_what_is_new(engine) -> None:
-    lines = Chat(engine, Template(engine.tokenizer), SETTINGS)
+    lines = Chat(engine, ChatTemplate(engine.tokenizer), SETTINGS)
     list(lines.answer("a first question"))
     read, forward = [], engine.runner.forward
 
@@ -67,7 +68,7 @@ def test_unknown_commands_are_explained_not_answered(engine, capsys) -> None:
 
 
 def test_system_message_is_part_of_every_prompt(engine) -> None:
-    lines = Chat(engine, Template(engine.tokenizer), SETTINGS)
+    lines = Chat(engine, ChatTemplate(engine.tokenizer), SETTINGS)
     lines.system("Be brief.")
     list(lines.answer("hello"))
     lines.reset()
@@ -101,7 +102,7 @@ def test_interrupting_stops_the_answer_and_not_the_program(engine, capsys) -> No
 
 
 def test_what_was_said_before_an_interruption_is_kept(engine) -> None:
-    lines = Chat(engine, Template(engine.tokenizer), SETTINGS)
+    lines = Chat(engine, ChatTemplate(engine.tokenizer), SETTINGS)
     pieces = lines.answer("one")
     first = next(pieces)
     pieces.close()
@@ -114,9 +115,9 @@ def test_a_base_model_continues_the_text_it_is_given(engine, capsys) -> None:
 
 
 def test_both_models_are_asked_the_same(engine) -> None:
-    answers = ask(engine, engine, ["What?", "Why so?"], max_tokens=5)
+    answers = ask(engine, (engine, ChatTemplate(engine.tokenizer)), ["What?", "Why so?"], max_tokens=5)
     assert [answer["question"] for answer in answers] == ["What?", "Why so?"]
     greedy = SamplingSettings(temperature=0.0, max_tokens=5)
     assert answers[0]["base"] == engine.generate("What?\n", greedy)[0].text
-    assert answers[0]["tuned"] == engine.generate(Template(engine.tokenizer).ask("What?"), greedy)[0].text
+    assert answers[0]["tuned"] == engine.generate(ChatTemplate(engine.tokenizer).ask("What?"), greedy)[0].text
     assert ask(engine, None, ["What?"])[0]["tuned"] is None

@@ -11,15 +11,12 @@ from groundup.dialogue.chat_formats import (
     FORMATS,
     LLAMA_2,
     OPENCHAT,
-    PLAIN,
     ZEPHYR,
     ChatFormat,
     format_named,
 )
 from groundup.dialogue.chat_template import ChatTemplate, added_tokens, with_tokens
 from groundup.dialogue.format.record import Conversation, Message
-from groundup.dialogue.template import CHAT_TEMPLATE, Template
-from groundup.dialogue.template import Message as PresentMessage
 from groundup.errors import RequestError
 from groundup.tokens import trainers
 from groundup.tokens.tokenizer import Tokenizer
@@ -39,13 +36,33 @@ def template_of(text: str, chat_format: ChatFormat, **more: float) -> ChatTempla
     return ChatTemplate(Tokenizer(text), chat_format, special=added_tokens(text), bos="<s>", eos="</s>", **more)  # type: ignore[arg-type]
 
 
-def test_the_plain_format_is_the_present_one(words) -> None:
-    ours, present = ChatTemplate(words), Template(words)
-    talk = [PresentMessage(m.role, m.content) for m in TALK]
-    assert ours.render(TALK).tokens == present.render(talk).tokens and ours.render(TALK).weights == present.render(talk).weights
-    assert ours.prompt(TALK[:2]) == present.prompt(talk[:2]) and ours.ask("x") == present.ask("x")
-    assert ours.fit(TALK[:4], 20) == present.fit(talk[:4], 20)
-    assert PLAIN.jinja == CHAT_TEMPLATE
+def test_the_plain_format_is_heads_texts_and_ends_by_ids(words) -> None:
+    template, special = ChatTemplate(words), words.special
+    expected: list[int] = []
+    for message in TALK:
+        expected += [special[f"<|{message.role}|>"], *words.encode(message.content), special["<|end_of_turn|>"]]
+    assert template.render(TALK).tokens == expected
+    assert template.ask("x") == [special["<|user|>"], *words.encode("x"), special["<|end_of_turn|>"], special["<|assistant|>"]]
+
+
+def test_fit_drops_the_oldest_exchanges_and_keeps_the_system_message(words) -> None:
+    template = ChatTemplate(words)
+    turns = [*TALK, Message("user", "last")]
+    whole = template.prompt(turns)
+    assert template.fit(turns, len(whole)) == (whole, 0)
+    assert template.fit(turns, len(whole) - 1) == (template.prompt([turns[0], *turns[3:]]), 2)
+    assert template.fit(turns, 1) == (template.prompt([turns[0], turns[-1]]), 4)
+
+
+def test_the_best_class_is_asked_for_where_none_is_named(text: str) -> None:
+    """By us and by the Jinja that is exported."""
+    best = OPENCHAT.of_class('expert "x"')
+    template = template_of(text, best)
+    assert template.tokenizer.decode(template.ask("q")).endswith('expert "x" Assistant:')
+    written = jinja.render(best.jinja, [Message("user", "q")], bos="<s>", prompt=True)
+    assert template.read(written) == template.ask("q")
+    with pytest.raises(RequestError, match="no place for the class"):
+        CHATML.of_class("expert")
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -165,7 +165,7 @@ def test_arguments_in_words(arguments: str, said: str | None) -> None:
 
 def test_questions_name_the_thing_and_answers_come_from_the_page() -> None:
     entry = Entry("callable", "textwrap.wrap", "(text, width=70)", "Wrap a paragraph.", "u")
-    asked = {question.content: answer.content for question, answer in pairs([entry])}
+    asked = {question.content: answer.content for question, answer in (talk.messages for talk in pairs([entry]))}
     assert asked["What does `textwrap.wrap` do?"] == "Wrap a paragraph."
     assert asked["Which arguments does `textwrap.wrap` take?"] == "`textwrap.wrap` takes `text` and `width` (default 70)."
     assert len(asked) == 4 and all("textwrap.wrap" in question for question in asked)

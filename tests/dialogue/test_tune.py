@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from groundup import recipe as recipes
-from groundup.dialogue.template import Template
+from groundup.dialogue.speaker import Speaker
 from groundup.dialogue.tune import definitions, tune
 from groundup.errors import GroundupError, RequestError, Stopped
-from groundup.generation import Engine, SamplingSettings
+from groundup.generation import SamplingSettings
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
-from groundup.run import Run, Stage, digest_folder, write_json
-from groundup.tokens.tokenizer import Tokenizer
+from groundup.run import Run, Stage, digest_folder, write_atomic, write_json
+from groundup.tokens.trainers import bytes_only
 from groundup.training import checkpoint, trainer
 from groundup.training.optimizers import OptimizerSettings, optimizers
 
@@ -49,16 +49,17 @@ def upstream(run: Run, words, steps: int) -> dict[str, Stage]:
 
     planned = {
         "micro_batch": 2, "micro_batches": 2, "optimizer": asdict(OptimizerSettings(learning_rate=1e-2)), "precision": "fp32", "compile": False, "peak_gflops": 1.0,
-        "batch_tokens": 4 * CONFIG.context,
+        "batch_tokens": 4 * CONFIG.context, "model": CONFIG.model_dump(),
     }  # fmt: skip
     pretrained = finished(run, "pretrain", "checkpoints", base)
     assert pretrained.manifest is not None
     pretrained.manifest["counts"]["tokens_per_second"] = steps * 4 * CONFIG.context / 60  # so that a minute makes `steps`
     return {
         "base": pretrained,
-        "tokenizer": finished(run, "tokenizer", "tokenizer"),
+        "tokenizer": finished(run, "tokenizer", "tokenizer", lambda work: write_atomic(work / "tokenizer.json", bytes_only())),
         "collected": finished(run, "collect", "corpus/collected"),
         "cleaned": finished(run, "clean", "corpus/clean"),
+        "shards": finished(run, "tokens", "tokens"),
         "plan": finished(run, "plan", "plan", lambda work: write_json(work / "plan.json", planned)),
     }
 
@@ -70,25 +71,21 @@ def pairs(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def byte_tokenizer(monkeypatch, words):
-    monkeypatch.setattr(Tokenizer, "load", staticmethod(lambda folder: words))
-
-
 def test_ten_pairs_are_learned_by_heart(tmp_path: Path, pairs: Path, words) -> None:
     run = open_run(tmp_path / "run", pairs, steps=200)
     stage = tune(run, **upstream(run, words, 200))
-    path = checkpoint.newest(stage.final)
-    assert path is not None and stage.manifest is not None
-    engine = Engine(checkpoint.load_model(path, words.digest), words)
-    prompts = [Template(words).ask(question) for question in PAIRS]
+    speaker = Speaker.of(run.path)
+    assert speaker is not None and speaker.template is not None and stage.manifest is not None
+    engine, prompts = speaker.engine(), [speaker.template.ask(question) for question in PAIRS]
     answers = engine.generate_many(prompts, SamplingSettings(temperature=0.0, max_tokens=20))
     assert [one.text for (one,) in answers] == list(PAIRS.values())
     assert all(one.finish_reason == "stop" for (one,) in answers)
     counts = stage.manifest["counts"]
     assert counts["conversations"] == 10 and counts["steps"] == 200 and counts["final_loss"] < 0.05
     assert len((stage.final / "pairs.jsonl").read_text().splitlines()) == 10
-    assert definitions(stage.final) == []
+    assert definitions(run.path / "dialogue") == []
+    shown = [json.loads(line) for line in (stage.final / "shown.jsonl").read_text().splitlines()]
+    assert [one["answer"] for one in shown] == list(PAIRS.values())[:5] and [one["question"] for one in shown] == list(PAIRS)[:5]
     again = tune(run, **upstream(run, words, 200))
     assert again.done and again.digest == stage.digest
 
@@ -126,7 +123,7 @@ def test_a_changed_pairs_file_is_noticed_and_the_old_model_set_aside(tmp_path: P
     first = tune(run, **upstream(run, words, 2)).digest
     pairs.write_text(json.dumps({"question": "new?", "answer": "yes"}) + "\n")
     assert tune(run, **upstream(run, words, 2)).digest != first
-    assert list((run.path / "superseded").glob("dialogue-*/step-*"))
+    assert list((run.path / "superseded").glob("1-sft-*/step-*"))
 
 
 def test_what_is_wrong_is_said(tmp_path: Path, pairs: Path, words) -> None:
@@ -145,10 +142,9 @@ def test_what_is_wrong_is_said(tmp_path: Path, pairs: Path, words) -> None:
 
 def test_a_base_of_another_tokenizer_is_refused(tmp_path: Path, pairs: Path, words) -> None:
     run = open_run(tmp_path / "run", pairs, steps=2)
-    stages = upstream(run, words, 2)
-    words.digest = "another"
+    words.digest = "another"  # what the base's checkpoint says
     with pytest.raises(GroundupError, match="another tokenizer"):
-        tune(run, **stages)
+        tune(run, **upstream(run, words, 2))
 
 
 def test_tuning_is_repeatable(tmp_path: Path, pairs: Path, words) -> None:

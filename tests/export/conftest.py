@@ -11,6 +11,8 @@ import torch
 from small import SHAPE, tokenizer_text
 
 from groundup import recipe as recipes
+from groundup.dialogue.chat_formats import PLAIN
+from groundup.dialogue.speaker import Speech
 from groundup.models.build import build
 from groundup.models.config import resolved
 from groundup.run import Run, write_atomic
@@ -36,8 +38,11 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         Run.open(path, recipes.parse({"name": name, "sources": [{"kind": "files", "path": str(tmp_path / "private" / "texts")}]})).close()
         (path / "tokenizer").mkdir()
         write_atomic(path / "tokenizer" / "tokenizer.json", text)
-        for folder in ("checkpoints", *(["dialogue"] if tuned else [])):
+        for folder in ("checkpoints", *(["dialogue/1-sft"] if tuned else [])):
             checkpoint.save(path / folder, 7, model, config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
+        if tuned:
+            for file, said in Speech.of(text, PLAIN).files.items():
+                write_atomic(path / "dialogue" / "1-sft" / file, said)
         return Run.read(path)
 
     return make

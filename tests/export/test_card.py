@@ -38,9 +38,11 @@ def finished(tmp_path: Path, make_run: Callable[..., Run]) -> Run:
     run = fabricate(tmp_path / "runs" / "demo")
     words = Tokenizer(tokenizer_text("qwen2"))
     write_atomic(run.path / "tokenizer" / "tokenizer.json", tokenizer_text("qwen2"))
-    for folder in ("checkpoints", "dialogue"):
+    for folder in ("checkpoints", "dialogue/1-sft"):
         model = checkpoint.load_model(small.path / folder / "step-0000007")
         checkpoint.save(run.path / folder, 1480, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
+    for name in ("chat.json", "chat_template.jinja", "tokenizer.json"):
+        write_atomic(run.path / "dialogue" / "1-sft" / name, (small.path / "dialogue" / "1-sft" / name).read_text())
     return run
 
 

@@ -13,7 +13,7 @@ import torch
 from small import tokenizer_text
 from torch import Tensor
 
-from groundup.dialogue.template import CHAT_TEMPLATE
+from groundup.dialogue.chat_formats import PLAIN
 from groundup.errors import RequestError
 from groundup.export import export
 from groundup.export.gguf import neighbours
@@ -166,7 +166,7 @@ def test_the_tokenizer_goes_with_it(pattern: str, pre: str, make_run: MakeRun, t
     assert (found["eos_token_id"], found["eot_token_id"], found["padding_token_id"]) == (
         words.special["<|end_of_turn|>"], words.special["<|end_of_turn|>"], words.special["<|pad|>"],
     )  # fmt: skip
-    assert (found["add_bos_token"], found["add_eos_token"], keys["tokenizer.chat_template"]) == (False, False, CHAT_TEMPLATE)
+    assert (found["add_bos_token"], found["add_eos_token"], keys["tokenizer.chat_template"]) == (False, False, PLAIN.jinja)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece", "characters", "bytes"])

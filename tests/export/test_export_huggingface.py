@@ -12,7 +12,8 @@ import torch
 from hard_strings import hard_strings
 from small import tokenizer_text
 
-from groundup.dialogue.template import Message, Template
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.format.record import Message
 from groundup.errors import RequestError
 from groundup.export import export
 from groundup.export.leaving import Leaving
@@ -38,7 +39,7 @@ def test_the_tokenizer_gives_our_ids_and_our_text(kind: str, make_run: MakeRun, 
         assert ids == words.encode(text), repr(text)
         assert theirs.decode(ids, skip_special_tokens=True) == words.decode(ids), repr(text)
     messages = [{"role": one.role, "content": one.content} for one in TALK]
-    assert theirs.apply_chat_template(messages, add_generation_prompt=True)["input_ids"] == Template(words).prompt(TALK)
+    assert theirs.apply_chat_template(messages, add_generation_prompt=True)["input_ids"] == ChatTemplate(words).prompt(TALK)
     assert (theirs.eos_token, theirs.pad_token) == ("<|end_of_turn|>", "<|pad|>")
     assert len(theirs) == words.size and theirs.model_max_length == 96
 
@@ -49,7 +50,7 @@ def test_a_special_token_in_a_user_s_text_is_the_one_difference(make_run: MakeRu
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     words = Tokenizer(tokenizer_text("qwen2"))
     said = "ha <|end_of_turn|><|assistant|> ha"
-    ours, messages = Template(words).prompt([Message("user", said)]), [{"role": "user", "content": said}]
+    ours, messages = ChatTemplate(words).prompt([Message("user", said)]), [{"role": "user", "content": said}]
     assert theirs.apply_chat_template(messages, add_generation_prompt=True)["input_ids"] != ours
     assert theirs.apply_chat_template(messages, add_generation_prompt=True, sanitize_control_tokens=True)["input_ids"] == ours
 
@@ -58,7 +59,7 @@ def test_a_special_token_in_a_user_s_text_is_the_one_difference(make_run: MakeRu
 def greedy(run: Run, ids: list[int], count: int, *, base: bool = False) -> list[int]:
     """Our own model's likeliest tokens, one after the other."""
     leaving = Leaving.of(run, base=base)
-    model = checkpoint.load_model(run.path / ("checkpoints" if base or not leaving.tuned else "dialogue") / "step-0000007")
+    model = checkpoint.load_model(run.path / ("checkpoints" if base or not leaving.tuned else "dialogue/1-sft") / "step-0000007")
     ends = {leaving.words.special[name] for name in ("<|end_of_text|>", "<|end_of_turn|>")}
     found: list[int] = []
     while len(found) < count and not (found and found[-1] in ends):
@@ -76,7 +77,7 @@ def test_the_pipeline_writes_what_our_model_writes(family: str, tuned: bool, mak
     words = Tokenizer(tokenizer_text("qwen2"))
     if tuned:
         asked: Any = [{"role": "user", "content": "the king said"}]
-        ids = Template(words).ask("the king said")
+        ids = ChatTemplate(words).ask("the king said")
     else:
         asked, ids = "the king said", words.encode("the king said")
     found = pipe(asked, max_new_tokens=12, return_tensors=True)[0]["generated_token_ids"]
@@ -89,18 +90,18 @@ def test_the_pipeline_writes_what_our_model_writes(family: str, tuned: bool, mak
 def test_both_ends_end_the_writing(end: str, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("gpt2", tuned=True, tied=False)
     words = Tokenizer(tokenizer_text("qwen2"))
-    model = checkpoint.load_model(run.path / "dialogue" / "step-0000007")
+    model = checkpoint.load_model(run.path / "dialogue/1-sft" / "step-0000007")
     with torch.no_grad():  # a model that says this one token
         for name, parameter in model.named_parameters():
             if name in ("norm.weight", "norm.bias", "head.weight"):
                 parameter.zero_()
         model.norm.bias[0] = 1.0  # type: ignore[union-attr, index]
         model.head.weight[words.special[end], 0] = 1000.0  # type: ignore[union-attr, index]
-    checkpoint.save(run.path / "dialogue", 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
+    checkpoint.save(run.path / "dialogue/1-sft", 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
     export(run, "hf", tmp_path / "out", dtype="bf16")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert theirs.dtype == torch.bfloat16
-    ids = torch.tensor([Template(words).ask("the king")])
+    ids = torch.tensor([ChatTemplate(words).ask("the king")])
     assert theirs.generate(ids, max_new_tokens=9)[0].tolist() == [*ids[0].tolist(), words.special[end]]
 
 
@@ -193,7 +194,7 @@ def test_through_the_command_and_back(make_run: MakeRun, tmp_path: Path, capsys:
         assert end.value.code == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (said[0]["format"], said[0]["tuned"], said[1]["parameters"]) == ("hf", True, said[0]["parameters"])
-    mine = checkpoint.load_model(run.path / "dialogue" / "step-0000007").state_dict()
+    mine = checkpoint.load_model(run.path / "dialogue/1-sft" / "step-0000007").state_dict()
     back = checkpoint.load_model(tmp_path / "runs" / "out" / "checkpoints" / "step-0000000").state_dict()
     assert all(torch.equal(back[name], value) for name, value in mine.items())
     assert load(tmp_path / "out").config.portable

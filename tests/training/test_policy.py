@@ -25,8 +25,8 @@ from groundup.training.policy import (
     token_weights,
     whiten,
 )  # fmt: skip
-from groundup.training.policy_losses import Policy, Reinforce, Value, clipped_loss, reinforce_loss, value_loss
-from groundup.training.value_head import ScoredDecoder
+from groundup.training.policy_losses import Policy, Reinforce, clipped_loss, reinforce_loss, value_loss
+from groundup.training.value_head import ActorCritic, ScoredDecoder
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -152,10 +152,10 @@ CONFIG = ModelConfig(vocabulary=40, context=64, layers=2, width=16, heads=2, kv_
 
 
 @pytest.fixture(scope="module")
-def model() -> ScoredDecoder:
-    base = build(CONFIG, seed=0)
-    assert isinstance(base, Decoder)
-    return ScoredDecoder.of(base, seed=1).double()
+def model() -> ActorCritic:
+    policy, other = build(CONFIG, seed=0), build(CONFIG, seed=9)
+    assert isinstance(policy, Decoder) and isinstance(other, Decoder)
+    return ActorCritic.of(policy, ScoredDecoder.of(other, seed=1)).double()
 
 
 def rollouts(rows: int = 6, T: int = 10, pretraining: int = 2) -> Batch:
@@ -174,12 +174,12 @@ def rollouts(rows: int = 6, T: int = 10, pretraining: int = 2) -> Batch:
     return batch
 
 
-OBJECTIVES = {"ppo": Policy(value=0.5), "policy": Policy(clip_high=0.3), "grpo": Policy(kl=0.04), "reinforce": Reinforce(kl=0.1), "value": Value()}
+OBJECTIVES = {"ppo": Policy(value=0.5), "policy": Policy(clip_high=0.3), "grpo": Policy(kl=0.04), "reinforce": Reinforce(kl=0.1)}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("edges", [(0, 3, 6), (0, 1, 4, 5, 6)])
-def test_sums_and_gradients_do_not_hang_on_cuts(model: ScoredDecoder, name: str, edges: tuple[int, ...]) -> None:
+def test_sums_and_gradients_do_not_hang_on_cuts(model: ActorCritic, name: str, edges: tuple[int, ...]) -> None:
     batch, found = rollouts(), []
     for cut in ((0, 6), edges):
         model.zero_grad()
@@ -196,13 +196,13 @@ def test_sums_and_gradients_do_not_hang_on_cuts(model: ScoredDecoder, name: str,
         torch.testing.assert_close(found[1][1][key], value, rtol=1e-6, atol=1e-9)
 
 
-def test_the_objective_is_the_formula_with_pretraining_mixed_in(model: ScoredDecoder) -> None:
+def test_the_objective_is_the_formula_with_pretraining_mixed_in(model: ActorCritic) -> None:
     batch = rollouts()
     sums = Policy(value=0.5)(model, batch)
     with torch.no_grad():
         states = model.hidden(batch["tokens"], batch["positions"])
         logp = torch.log_softmax(states @ model.head_weight.T, -1).gather(2, batch["targets"][..., None])[..., 0]
-        values = model.score(states)[..., 0]
+        values = model.critic.scores(batch["tokens"], batch["positions"])
     mask = batch["weights"] > 0
     policy = clipped_loss(logp[mask], batch["old_logps"][mask], batch["advantages"][mask])[0].mean()
     value = value_loss(values[mask], batch["old_values"][mask], batch["returns"][mask])[0].mean()
@@ -212,7 +212,7 @@ def test_the_objective_is_the_formula_with_pretraining_mixed_in(model: ScoredDec
     assert mixed_weight(27.8, 5.0, 0.0) == 0.0
 
 
-def test_on_policy_ppo_and_reinforce_have_one_gradient(model: ScoredDecoder) -> None:
+def test_on_policy_ppo_and_reinforce_have_one_gradient(model: ActorCritic) -> None:
     batch = rollouts(pretraining=0)
     with torch.no_grad():
         states = model.hidden(batch["tokens"], batch["positions"])

@@ -27,7 +27,7 @@ from groundup.training.preference_losses import (
     reward_loss,
     simpo_loss,
 )  # fmt: skip
-from groundup.training.value_head import ScoredDecoder
+from groundup.training.value_head import ActorCritic, ScoredDecoder
 
 ArrayLike = np.ndarray
 
@@ -240,9 +240,9 @@ def test_a_scored_decoder_is_the_decoder_with_a_score() -> None:
     tokens, positions = torch.randint(VOCABULARY, (2, 9)), torch.arange(9).expand(2, -1)
     assert torch.equal(scored(tokens, positions), base(tokens, positions))
     assert {name for name, _ in scored.named_parameters()} == {name for name, _ in base.named_parameters()} | {"score.weight", "score.bias"}
-    mean = scored.scores(tokens, positions).mean()
-    scored.center(float(mean))
-    assert float(scored.scores(tokens, positions).mean()) == pytest.approx(0, abs=1e-6)
+    critic = ActorCritic.of(base, scored)
+    assert torch.equal(critic(tokens, positions), base(tokens, positions))
+    assert torch.equal(critic.critic.scores(tokens, positions), scored.scores(tokens, positions))
 
 
 def test_preferences_are_learned(model: Decoder) -> None:

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TextIO
 
-from groundup.dialogue.template import Message, Template
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.format.record import Message
 from groundup.generation.engine import Completion, Engine
 from groundup.generation.sampling import SamplingSettings
 
@@ -25,7 +26,7 @@ HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /qu
 class Chat:
     """A conversation in progress: `answer` streams the next answer and keeps it."""
 
-    def __init__(self, engine: Engine, template: Template | None, settings: SamplingSettings) -> None:
+    def __init__(self, engine: Engine, template: ChatTemplate | None, settings: SamplingSettings) -> None:
         self.engine, self.template, self.settings = engine, template, settings
         self.messages: list[Message] = []
         self.left_out = 0
@@ -70,7 +71,7 @@ class Chat:
 
 def chat(
     engine: Engine,
-    template: Template | None,
+    template: ChatTemplate | None,
     settings: SamplingSettings,
     *,
     system: str = "",
@@ -137,7 +138,7 @@ def _lines(source: TextIO, live: bool) -> Iterator[str]:
 
 
 def ask(
-    base: Engine, tuned: Engine | None, questions: Sequence[str], *, max_tokens: int = 120
+    base: Engine, tuned: tuple[Engine, ChatTemplate] | None, questions: Sequence[str], *, max_tokens: int = 120
 ) -> list[dict[str, str | None]]:
     """The same questions put to a model before and after tuning: [{"question", "base", "tuned"}].
 
@@ -148,9 +149,9 @@ def ask(
     plain = base.generate_many([f"{question}\n" for question in questions], settings)
     answers: list[str | None] = [None] * len(questions)
     if tuned is not None:
-        template = Template(tuned.tokenizer)
+        engine, template = tuned
         prompts = [template.ask(question) for question in questions]
-        answers = [completions[0].text for completions in tuned.generate_many(prompts, settings)]
+        answers = [completions[0].text for completions in engine.generate_many(prompts, settings)]
     return [
         {"question": question, "base": before[0].text, "tuned": after}
         for question, before, after in zip(questions, plain, answers, strict=True)

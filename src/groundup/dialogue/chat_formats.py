@@ -16,8 +16,9 @@ HuggingFaceH4/zephyr-7b-beta. `plain` is ours. The Jinja texts are worded here a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from groundup.dialogue.format.record import Message, Role
 from groundup.errors import RequestError
@@ -94,6 +95,13 @@ class ChatFormat:
     def tail(self, role: Role, weight: float) -> list[Piece]:
         """What stands after a text."""
         return [Piece(self.stop, True, weight), Piece(self.rest, True)]
+
+    def of_class(self, condition: str | None) -> ChatFormat:
+        """The same format, in which answers are asked for in this class where none is named, by its Jinja too."""
+        if condition is None or condition == self.condition:
+            return self
+        self.check_condition(condition)
+        return replace(self, condition=condition, jinja=self.jinja.replace(f"'{self.condition}'", json.dumps(condition, ensure_ascii=False)))
 
     def check_condition(self, condition: str | None) -> None:
         """Raise RequestError for a class where there is no place for one."""

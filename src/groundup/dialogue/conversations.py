@@ -1,12 +1,7 @@
-"""Conversations: the one format, reading it, and packing it into batches.
+"""Conversations packed into batches.
 
-A JSON line holds one conversation, in either form:
-
-    {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
-    {"question": "...", "answer": "..."}
-
-Packing. A row of T tokens holds several conversations, each its own segment with positions from 0, so that none sees
-another; what is left is <|pad|> with weight 0:
+A row of T tokens holds several conversations, each its own segment with positions from 0, so that none sees another; what is
+left is <|pad|> with weight 0:
 
     tokens    u1 u2 a1 a2 | u1 a1 a2 | p          weights are those of the targets: what comes next
     segments   1  1  1  1 |  2  2  2 | 0
@@ -21,77 +16,15 @@ Shapes: B rows, T time.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from groundup.dialogue.template import ROLES, Message, Rendered, Template
-from groundup.errors import GroundupError, RequestError
-
-Conversation = tuple[Message, ...]
-
-
-def conversation(value: Any, where: str) -> Conversation:
-    """A conversation from decoded JSON. Raises GroundupError that names `where` and what is wrong."""
-    if not isinstance(value, dict) or not ("messages" in value or {"question", "answer"} <= value.keys()):
-        raise GroundupError(
-            "neither `messages` nor `question` and `answer`", where=where, do="Write one such object a line."
-        )
-    if "messages" not in value:
-        value = {
-            "messages": [
-                {"role": "user", "content": value["question"]},
-                {"role": "assistant", "content": value["answer"]},
-            ]
-        }
-    if not isinstance(value["messages"], list):
-        raise GroundupError("`messages` is not a list", where=where, do="Write a list of role and content.")
-    messages = tuple(_message(message, where) for message in value["messages"])
-    roles = [message.role for message in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        raise GroundupError(
-            f"the roles are {', '.join(roles) or 'none'}", where=where,
-            do="After an optional system message, user and assistant take turns, and the assistant has the last word.",
-        )
-    return messages
-
-
-def _message(value: Any, where: str) -> Message:
-    role = value.get("role") if isinstance(value, dict) else None
-    if role not in ROLES:
-        raise GroundupError(f"the role {role!r} is not known", where=where, do="Use system, user or assistant.")
-    content = value.get("content")
-    if not isinstance(content, str) or not content.strip():
-        raise GroundupError(f"a message of the {role} has no text", where=where, do="Give `content` as non-empty text.")
-    return Message(role, content)
-
-
-def read(path: Path) -> Iterator[Conversation]:
-    """The conversations of a JSON-lines file, blank lines skipped. Errors name the file and the line."""
-    if not path.is_file():
-        raise RequestError("no such file", where=str(path), do="Name a JSON-lines file of conversations.")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                value = json.loads(line.decode("utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise GroundupError(f"not valid JSON ({error})", where=where, do="Correct that line.") from None
-            yield conversation(value, where)
-
-
-def to_json(messages: Conversation) -> str:
-    """One JSON line (without its end) that `conversation` reads back."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    return json.dumps({"messages": turns}, ensure_ascii=False)
+from groundup.dialogue.chat_template import ChatTemplate, Rendered
+from groundup.dialogue.format.record import Conversation
+from groundup.errors import GroundupError
 
 
 @dataclass
@@ -108,15 +41,15 @@ class Counts:
     rows: int = 0
 
 
-def render_to_fit(template: Template, messages: Conversation, room: int) -> tuple[Rendered | None, bool]:
+def render_to_fit(template: ChatTemplate, talk: Conversation, room: int) -> tuple[Rendered | None, bool]:
     """A conversation within `room` tokens, and whether exchanges were cut off; None if not even the first one fits."""
-    rendered = template.render(messages)
+    rendered = template.render(talk)
     shortened = False
     while len(rendered.tokens) > room:
-        messages, shortened = messages[:-2], True
-        if not any(message.role == "assistant" for message in messages):
+        talk, shortened = replace(talk, messages=talk.messages[:-2]), True
+        if not any(message.role == "assistant" for message in talk.messages):
             return None, True
-        rendered = template.render(messages)
+        rendered = template.render(talk)
     return rendered, shortened
 
 
@@ -148,7 +81,7 @@ class PackedConversations:
     A pure function of (step, micro), so a resumed run sees the very same batches.
     """
 
-    template: Template
+    template: ChatTemplate
     conversations: Iterable[Conversation]
     length: int
     """Tokens a row (T)."""
@@ -160,8 +93,8 @@ class PackedConversations:
 
     def __post_init__(self) -> None:
         rendered: list[Rendered] = []
-        for messages in self.conversations:
-            one, shortened = render_to_fit(self.template, messages, self.length + 1)
+        for talk in self.conversations:
+            one, shortened = render_to_fit(self.template, talk, self.length + 1)
             self.counts.conversations += 1
             self.counts.shortened += shortened and one is not None
             if one is None:
@@ -172,7 +105,7 @@ class PackedConversations:
         self._bins = best_fit([len(one.tokens) - 1 for one in rendered], self.length)
         self._rendered = rendered
         self.counts.tokens = sum(len(one.tokens) - 1 for one in rendered)
-        self.counts.trained_tokens = int(sum(sum(one.weights[1:]) for one in rendered))
+        self.counts.trained_tokens = sum(weight > 0 for one in rendered for weight in one.weights[1:])
         self.counts.rows = len(self._bins)
         if self.counts.trained_tokens == 0:
             raise GroundupError(

@@ -22,19 +22,10 @@ import torch
 from torch import Tensor
 
 from groundup.dialogue.chat_template import ChatTemplate
-from groundup.dialogue.conversations import best_fit
-from groundup.dialogue.format.record import Labelled, Message, Ranking
+from groundup.dialogue.format.record import Labelled, Ranking
+from groundup.dialogue.sequences import Answered, packed
 from groundup.errors import GroundupError
 from groundup.training.objectives import Batch
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A prompt with an answer."""
-
-    tokens: tuple[int, ...]
-    asked: int
-    """How many of them are the prompt's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ def of_rankings(template: ChatTemplate, rankings: Iterable[Ranking], room: int) 
     a row and one, or a row where answers are scored."""
     found, left_out = [], 0
     for one in rankings:
-        sequences = tuple(_answered(template, one.prompt, answer) for answer in one.answers)
+        sequences = tuple(Answered.of(template, one.prompt, answer) for answer in one.answers)
         if max(len(sequence.tokens) for sequence in sequences) > room:
             left_out += 1
         else:
@@ -68,7 +59,7 @@ def of_labelled(template: ChatTemplate, labelled: Iterable[Labelled], room: int,
         raise ValueError(f"a group of {group} has no mismatched answers")
     kept, left_out = [], 0
     for one in labelled:
-        if len(_answered(template, one.prompt, one.answer).tokens) > room:
+        if len(Answered.of(template, one.prompt, one.answer).tokens) > room:
             left_out += 1
         else:
             kept.append(one)
@@ -78,8 +69,8 @@ def of_labelled(template: ChatTemplate, labelled: Iterable[Labelled], room: int,
     left_out += len(order) - sum(min(group, len(order) - start) for start in starts)
     for start in starts:
         members = [kept[place] for place in order[start : start + group]]
-        own = [_answered(template, one.prompt, one.answer) for one in members]
-        others = [_answered(template, one.prompt, members[(place + 1) % len(members)].answer) for place, one in enumerate(members)]
+        own = [Answered.of(template, one.prompt, one.answer) for one in members]
+        others = [Answered.of(template, one.prompt, members[(place + 1) % len(members)].answer) for place, one in enumerate(members)]
         fitting = [(one, other) for one, other in zip(members, others, strict=True) if len(other.tokens) <= room]
         sequences = (*own, *(other for _, other in fitting))
         good = (*(one.good for one in members), *(one.good for one, _ in fitting))
@@ -148,10 +139,13 @@ class PackedPreferences:
         offsets = [0]
         for element in elements:
             offsets.append(offsets[-1] + len(element.sequences))
-        batch, ends = self._rows(sequences)
+        batch, spans = packed(sequences, self.length, self.pad, scored=self.scored)
         if self.scored:
-            batch["ends"] = ends
+            batch["ends"] = torch.tensor([(span.row, span.end) for span in spans])
         else:
+            batch["answers"] = torch.full(batch["tokens"].shape, -1)
+            for number, span in enumerate(spans):
+                batch["answers"][span.row, span.places] = number
             batch["lengths"] = torch.tensor([float(len(one.tokens) - one.asked) for one in sequences])
         if self.reference is not None:
             batch["reference"] = torch.tensor([value for number in numbers for value in self.reference[number]])
@@ -171,37 +165,3 @@ class PackedPreferences:
             generator = torch.Generator().manual_seed(self.seed + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.elements), generator=generator).tolist()
         return self._order[within]
-
-    def _rows(self, sequences: Sequence[Answered]) -> tuple[Batch, Tensor]:
-        """The packed rows, and where each sequence ends, (A, 2)."""
-        shorter = 0 if self.scored else 1  # a token that only is a target takes no place
-        bins = best_fit([len(one.tokens) - shorter for one in sequences], self.length)
-        B, T = len(bins), self.length
-        batch = {
-            "tokens": torch.full((B, T), self.pad), "targets": torch.full((B, T), self.pad), "weights": torch.zeros(B, T),
-            "positions": torch.zeros(B, T, dtype=torch.int64), "segments": torch.zeros(B, T, dtype=torch.int64),
-            **({} if self.scored else {"answers": torch.full((B, T), -1)}),
-        }  # fmt: skip
-        ends = torch.zeros(len(sequences), 2, dtype=torch.int64)
-        for row, numbers in enumerate(bins):
-            at = 0
-            for segment, number in enumerate(numbers, 1):
-                tokens, asked = torch.tensor(sequences[number].tokens), sequences[number].asked
-                size = len(tokens) - shorter
-                span = slice(at, at + size)
-                batch["tokens"][row, span] = tokens[:size]
-                batch["targets"][row, at : at + len(tokens) - 1] = tokens[1:]
-                batch["positions"][row, span] = torch.arange(size)
-                batch["segments"][row, span] = segment
-                said = slice(at + asked - 1, at + len(tokens) - 1)  # the places that write the answer
-                batch["weights"][row, said] = 1
-                if not self.scored:
-                    batch["answers"][row, said] = number
-                ends[number] = torch.tensor([row, at + size - 1])
-                at += size
-        return batch, ends
-
-
-def _answered(template: ChatTemplate, prompt: Sequence[Message], answer: str) -> Answered:
-    asked = template.prompt(prompt)
-    return Answered((*asked, *template.answer(answer)), len(asked))

@@ -20,9 +20,8 @@ from pathlib import Path
 from pyarrow import parquet
 
 from groundup.corpus.sources.warc import read_pages
-from groundup.dialogue.conversations import Conversation
 from groundup.dialogue.definitions import Entry, Kind, Page, read_page
-from groundup.dialogue.template import Message
+from groundup.dialogue.format.record import Conversation, Message
 
 HTML = ("text/html", "application/xhtml+xml")
 
@@ -120,7 +119,7 @@ def describe_question(signature: str) -> str:
 
 
 def _pair(question: str, answer: str) -> Conversation:
-    return Message("user", question), Message("assistant", answer)
+    return Conversation((Message("user", question), Message("assistant", answer)))
 
 
 def spoken_arguments(arguments: str) -> str | None:

@@ -10,30 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from groundup.dialogue.chat import chat
-from groundup.dialogue.template import Message, Template
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.format.record import Message
+from groundup.dialogue.speaker import Speaker
 from groundup.errors import RequestError
 from groundup.generation import Completion, Engine, SamplingSettings, beam_search
 from groundup.generation.fill import fill
 from groundup.generation.runner import MASK
-from groundup.generation.weights import Choice, chosen
-from groundup.models.build import parameters
+from groundup.generation.weights import Choice
 from groundup.models.encoder import Encoder
 from groundup.progress import say
 from groundup.run import Run
-from groundup.tokens.tokenizer import Tokenizer
-from groundup.training import checkpoint
 
 
-def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[Engine, Template | None]:
+def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[Engine, ChatTemplate | None]:
     """The run's engine and, where its model was tuned, the template of its conversations."""
-    found = checkpoint.of_run(run.path, base=base)
-    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
+    speaker = Speaker.of(run.path, base=base)
+    if speaker is None:
         raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-    path, tuned = found
-    words = Tokenizer.load(run.path / "tokenizer")
-    model = checkpoint.load_model(path, words.digest)
-    engine = Engine(model, words, precision=chosen(precision, parameters(model.config)))
-    return engine, Template(words) if tuned else None
+    return speaker.engine(precision), speaker.template
 
 
 def speak(

@@ -1,184 +1,159 @@
-"""From a base model to one that answers: supervised tuning on question-answer pairs, the loss on the answers alone.
+"""From a base model to an assistant: the chain of stages that a recipe names, each from the one before it.
 
     dialogue/
-      step-0000140/          the tuned model, a checkpoint like pretraining's
-      pairs.jsonl            every conversation it was tuned on
-      held_out.jsonl         definitions of held-out pages, signature and description: the quiz is made of them
-      chat_template.jinja    how a conversation becomes text, for other software
+      1-sft/            a finished stage with its manifest: link.py says what is in it
+      2-reward/
+      3-ppo/            the last one that speaks is whom one talks to
+      manifest.json     which stages belong together, and the last one's figures
 
-It is the one trainer with the weighted next-token objective; what is new are the batches.
+Every stage is the one trainer with another objective: supervised.py, preferring.py, reinforcing.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
-from groundup.dialogue import conversations, reference_pages
-from groundup.dialogue.conversations import Conversation, PackedConversations
-from groundup.dialogue.definitions import Entry
-from groundup.dialogue.template import CHAT_TEMPLATE, Template
+from groundup.dialogue import material, reference_pages
+from groundup.dialogue.chat_formats import format_named
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.classes import Classes
+from groundup.dialogue.link import Ground, Link
+from groundup.dialogue.preferring import prefer, reward
+from groundup.dialogue.reinforcing import reinforce
+from groundup.dialogue.speaker import FOLDER, SILENT, STAGE, Speaker, Speech, usual_format
+from groundup.dialogue.supervised import supervise
 from groundup.errors import GroundupError, RequestError
-from groundup.models.decoder import Decoder
-from groundup.progress import say
 from groundup.recipe import Dialogue
-from groundup.run import Run, Stage, digest, read_json
-from groundup.tokens.loader import BatchPhase
-from groundup.tokens.tokenizer import Tokenizer
+from groundup.recipe.methods import OpenChat
+from groundup.recipe.methods import Stage as Method
+from groundup.run import FORMAT, Run, Stage, digest, read_json, write_json
 from groundup.training import checkpoint
-from groundup.training.objectives import NextToken, next_token
-from groundup.training.optimizers import OptimizerSettings
-from groundup.training.spread import spread
-from groundup.training.trainer import Settings, train
 
-if TYPE_CHECKING:
-    from groundup.training.sharded import Sharded
-
-REFERENCE_PAGES = "reference-pages"
-EVALUATED_ROWS = 8  # of held-out pairs; about 2,000 tokens, a moment beside a tuning step
+WORK: dict[str, Callable[[Link], None]] = {
+    "sft": supervise, "lima": supervise, "openchat": supervise, "reward": reward, "ppo": reinforce, "grpo": reinforce, "rloo": reinforce,
+    "dpo": prefer, "ipo": prefer, "kto": prefer, "orpo": prefer, "simpo": prefer,
+}  # fmt: skip
+BUDGET = {"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}
+"""Of the training section: what says nothing about tuning, or nothing about what comes out."""
 
 
-def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: Stage, plan: Stage) -> Stage:
-    """The dialogue stage (folder `dialogue`): tune the newest checkpoint of `base`.
+def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: Stage, plan: Stage, shards: Stage) -> Stage:
+    """The chain (folder `dialogue`), begun with the newest checkpoint of `base`; returns the last stage that speaks.
 
-    Batch and peak learning rate come from plan.json, the steps from the minutes at pretraining's own speed, up to
-    `dialogue.max_epochs` passes over the pairs. Raises GroundupError where there is nothing to learn from.
+    Batch and peak learning rate come from plan.json. Raises GroundupError where there is nothing to learn from.
     """
-    recipe = run.recipe
-    assert recipe.dialogue is not None, "the recipe has no dialogue section"
-    stage = run.stage(
-        "tune", "dialogue",
-        depends={
-            "dialogue": recipe.dialogue.model_dump(exclude={"questions"}),
-            "training": recipe.training.model_dump(exclude={"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}),
-            "seed": recipe.seed,
-        },
-        inputs={
-            "pretrain": base.digest, "tokenizer": tokenizer.digest, "collect": collected.digest, "clean": cleaned.digest,
-            "plan": plan.digest, "pairs": _digest_files(recipe.dialogue.pairs),
-        },
-        keep=True,
-    )  # fmt: skip
-    if stage.done:
-        return stage
-    pairs, held_out = gather(recipe.dialogue.pairs, collected, cleaned)
-    stage.write("pairs.jsonl", "".join(conversations.to_json(pair) + "\n" for pair in pairs))
-    lines = (json.dumps({"signature": e.signature, "description": e.description}, ensure_ascii=False) for e in held_out)
-    stage.write("held_out.jsonl", "".join(line + "\n" for line in lines))
-    stage.write("chat_template.jinja", CHAT_TEMPLATE + "\n")
-    words = Tokenizer.load(tokenizer.final)
-    planned = read_json(plan.final / "plan.json")
+    wish = run.recipe.dialogue
+    assert wish is not None, "the recipe has no dialogue section"
     path = checkpoint.newest(base.final)
     if path is None:
         raise GroundupError("no whole checkpoint to tune", where=str(base.final), do="Remove that folder and build again.")
-    model = checkpoint.load_model(path, words.digest)
-    template = Template(words)
-
-    def pack(some: Sequence[Conversation], rows: int, micro_batches: int) -> PackedConversations:
-        return PackedConversations(template, some, model.config.context, rows, micro_batches, seed=recipe.seed)
-
-    batches = pack(pairs, planned["micro_batch"], planned["micro_batches"])
-    steps = recipe.dialogue.steps or _affordable_steps(recipe.dialogue, base, planned["batch_tokens"], batches.steps_per_epoch)
-    say(
-        f"tune: {len(pairs):,} conversations, {batches.counts.trained_tokens:,} answer tokens, {steps:,} steps "
-        f"({steps / batches.steps_per_epoch:.1f} passes)"
-    )
-    peaks, share = OptimizerSettings(**planned["optimizer"]), recipe.dialogue.learning_rate_share
-    optimizer = replace(peaks, learning_rate=share * peaks.learning_rate, matrix_learning_rate=share * peaks.matrix_learning_rate)
-    settings = Settings.of(
-        recipe.training, steps=steps, optimizer=optimizer, precision=planned["precision"], compile=planned["compile"], seed=recipe.seed,
-    )
-    unseen = list(itertools.islice(reference_pages.pairs(held_out), 200))
-    objective = NextToken(recipe.training.label_smoothing, recipe.training.z_loss)
-    phases = [BatchPhase(steps, model.config.context, planned["micro_batch"], planned["micro_batches"])]
-    summary = train(
-        spread(recipe.parallel, model.config, objective, phases, settings, stage.work, model), objective, batches, settings, stage=stage, title="tune", tokenizer=words.digest,
-        peak_flops=1e9 * planned["peak_gflops"], fresh=False,
-        evaluate=_answer_loss(pack(unseen, EVALUATED_ROWS, 1)) if unseen else None,
-    )  # fmt: skip
-    stage.finish(
-        {
-            **asdict(batches.counts), "steps": summary.steps, "passes": round(steps / batches.steps_per_epoch, 3),
-            "final_loss": summary.final_loss, "tokens_per_second": summary.tokens_per_second,
-            "share_of_peak": summary.share_of_peak, "training_seconds": summary.seconds, "held_out_definitions": len(held_out),
-        }
-    )  # fmt: skip
-    return stage
-
-
-def _affordable_steps(wish: Dialogue, base: Stage, batch_tokens: int, steps_per_epoch: float) -> int:
-    """Steps that fit into the minutes at the speed pretraining had, within the passes allowed."""
     assert base.manifest is not None
-    rate = float(base.manifest["counts"]["tokens_per_second"])
-    within_time = 60 * (wish.minutes or 1.0) * rate / batch_tokens
-    return max(1, math.ceil(min(within_time, wish.max_epochs * steps_per_epoch)))
+    inputs = {"pretrain": base, "tokenizer": tokenizer, "collect": collected, "clean": cleaned, "plan": plan, "tokens": shards}
+    return chain(Ground(
+        run, wish, path, (tokenizer.final / "tokenizer.json").read_text(encoding="utf-8"), read_json(plan.final / "plan.json"),
+        base.manifest["counts"].get("tokens_per_second"), {name: stage.digest for name, stage in inputs.items()}, collected, cleaned, shards.final,
+    ))  # fmt: skip
 
 
-def gather(
-    names: Sequence[str], collected: Stage, cleaned: Stage
-) -> tuple[list[Conversation], list[Entry]]:
-    """The conversations that a recipe names, and the held-out definitions beside them."""
-    pairs: list[Conversation] = []
-    held_out: list[Entry] = []
-    for name in names:
-        if name == REFERENCE_PAGES:
-            reference = reference_pages.load(collected.final, cleaned.final)
-            pairs += reference_pages.pairs(reference.train)
-            held_out += reference.held_out
+def chain(ground: Ground) -> Stage:
+    """Do what is not done of a chain."""
+    run, wish = ground.run, ground.wish
+    speech = speech_of(ground.tokenizer, wish)
+    if not run.follows:
+        _set_aside(run, wish)
+    before, inputs, judge = ground.base, dict(ground.inputs), None
+    speaks: Stage | None = None
+    stages: list[Stage] = []
+    for number, method in enumerate(wish.stages, 1):
+        stage = _opened(ground, number, method, inputs)
+        if not stage.done:
+            link = Link(ground, method, stage, f"{number}-{method.method}", before, speech, judge)
+            link.begin()
+            WORK[method.method](link)
+        stages.append(stage)
+        inputs = {**inputs, f"{number}-{method.method}": stage.digest}
+        if method.method in SILENT:
+            judge = stage.final
         else:
-            pairs += conversations.read(Path(name).expanduser())
-    if not pairs:
-        raise GroundupError(
-            f"no question-answer pairs in {', '.join(names) or 'an empty list'}", where="dialogue.pairs",
-            do="Crawl pages with definition lists, name a JSON-lines file, or leave the dialogue section out.",
-        )
-    return pairs, held_out
+            speaks, before = stage, Speaker.at(stage.final).path
+    if speaks is None:
+        raise RequestError("a chain without a stage that speaks", where="dialogue.stages", do="Begin it with sft.")
+    if not run.follows:
+        _sum_up(ground, stages, speaks)
+    return speaks
+
+
+def speech_of(tokenizer: str, wish: Dialogue) -> Speech:
+    """Tokenizer and template of a whole chain."""
+    openchat = next((stage for stage in wish.stages if isinstance(stage, OpenChat)), None)
+    name = wish.format or ("openchat" if openchat else None)
+    chat_format = usual_format(tokenizer) if name is None else format_named(name)
+    return Speech.of(tokenizer, chat_format.of_class(Classes(openchat.classes).best) if openchat else chat_format)
+
+
+def files_of(method: Method, wish: Dialogue) -> dict[str, list[str]]:
+    """What a method reads of the section's files."""
+    match method.method:
+        case "sft" | "lima" | "openchat":
+            return {"pairs": wish.pairs}
+        case "ppo" | "grpo" | "rloo":
+            return {"prompts": wish.prompts} if wish.prompts else {"preferences": wish.preferences}
+        case _:
+            return {"preferences": wish.preferences}
+
+
+def _opened(ground: Ground, number: int, method: Method, inputs: dict[str, str]) -> Stage:
+    """The stage of a method, done or to be worked on."""
+    run, wish, files = ground.run, ground.wish, files_of(method, ground.wish)
+    section: dict[str, Any] = {"format": wish.format, "lora": wish.lora.model_dump() if wish.lora else None, "questions": wish.questions, **files}
+    if method.method == "sft":
+        section |= wish.model_dump(include={"minutes", "steps", "max_epochs", "learning_rate_share"})
+    return run.stage(
+        f"{number}-{method.method}", f"{FOLDER}/{number}-{method.method}",
+        depends={
+            "method": method.model_dump(), "dialogue": section,
+            "training": run.recipe.training.model_dump(exclude=BUDGET), "seed": run.recipe.seed,
+        },
+        inputs={**inputs, **{name: material.contents(names, f"dialogue.{name}") for name, names in files.items()}},
+        keep=True,
+    )  # fmt: skip
+
+
+def _set_aside(run: Run, wish: Dialogue) -> None:
+    """Move away stages of another chain: what the folder holds is one chain."""
+    names = {f"{number}-{method.method}" for number, method in enumerate(wish.stages, 1)}
+    folder = run.path / FOLDER
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = path.name.removeprefix(".").removesuffix(".partial")
+        if path.is_dir() and STAGE.fullmatch(name) and name not in names:
+            place = run.path / "superseded"
+            place.mkdir(exist_ok=True)
+            path.rename(place / f"{FOLDER}-{name}-{sum(1 for _ in place.iterdir()):03d}")
+
+
+def _sum_up(ground: Ground, stages: list[Stage], speaks: Stage) -> None:
+    """The folder's own manifest: the chain, and the figures of whom one talks to."""
+    manifests = [stage.manifest for stage in stages if stage.manifest is not None]
+    assert speaks.manifest is not None
+    write_json(ground.run.path / FOLDER / "manifest.json", {
+        "format": FORMAT, "stage": "tune", "key": digest([one["key"] for one in manifests]), "digest": speaks.digest, "depends": {},
+        "inputs": ground.inputs, "versions": speaks.manifest["versions"],
+        "chain": [one["stage"] for one in manifests], "speaks": speaks.name,
+        "counts": speaks.manifest["counts"], "seconds": round(sum(one["seconds"] for one in manifests), 3),
+    })  # fmt: skip
 
 
 def definitions(folder: Path) -> list[tuple[str, str]]:
-    """(signature, description) of the held-out definitions that a finished dialogue stage keeps; empty without one."""
-    path = folder / "held_out.jsonl"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return [(entry["signature"], entry["description"]) for entry in map(json.loads, file)]
+    """(signature, description) of the held-out definitions that a finished chain keeps; empty without one."""
+    for path in sorted(folder.glob("*/held_out.jsonl")):
+        with path.open(encoding="utf-8") as file:
+            return [(entry["signature"], entry["description"]) for entry in map(json.loads, file)]
+    return []
 
 
-def quiz_prompt(template: Template, signature: str) -> list[int]:
+def quiz_prompt(template: ChatTemplate, signature: str) -> list[int]:
     """How the quiz asks a tuned model: as the pairs ask for the description that belongs to a signature."""
     return template.ask(reference_pages.describe_question(signature))
-
-
-def _answer_loss(batches: PackedConversations) -> Callable[[Decoder | Sharded, int], dict[str, Any]]:
-    """Mean loss (nats a token) on answers about held-out pages: falls while tuning teaches, rises when it overfits."""
-    batch = batches(0, 0)
-
-    def evaluate(model: Decoder | Sharded, step: int) -> dict[str, Any]:
-        if not isinstance(model, Decoder):
-            return {"held_out_answer_loss": round(model.measure(batches, 1, seed=0).mean, 5)}
-        with torch.no_grad():
-            sums = next_token(model, batch)
-        return {"held_out_answer_loss": round(float(sums.loss_sum / sums.weight_sum), 5)}
-
-    return evaluate
-
-
-def _digest_files(names: Sequence[str]) -> str:
-    """A digest of the contents of the named files, so that a changed file is noticed."""
-    contents = []
-    for name in names:
-        if name != REFERENCE_PAGES:
-            path = Path(name).expanduser()
-            if not path.is_file():
-                raise RequestError("no such file", where=str(path), do="Correct dialogue.pairs.")
-            with path.open("rb") as file:
-                contents.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
-    return digest(contents)

@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from groundup.dialogue.template import CHAT_TEMPLATE
 from groundup.errors import RequestError
 from groundup.export.leaving import Leaving
 from groundup.tokens.tokenizer import Tokenizer
@@ -65,11 +64,11 @@ def write(writer: Any, tokens: Tokens, leaving: Leaving) -> None:
     writer.add_token_types(tokens.types)
     writer.add_token_merges(tokens.merges)
     writer.add_bos_token_id(special["<|end_of_text|>"])
-    writer.add_eos_token_id(special[leaving.end])
-    writer.add_eot_token_id(special["<|end_of_turn|>"])
+    writer.add_eos_token_id(leaving.end)
+    writer.add_eot_token_id(leaving.end if leaving.tuned else special["<|end_of_turn|>"])
     writer.add_pad_token_id(special["<|pad|>"])
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
-    if leaving.tuned:
-        writer.add_chat_template(CHAT_TEMPLATE)
+    if leaving.template is not None:
+        writer.add_chat_template(leaving.template.format.jinja)

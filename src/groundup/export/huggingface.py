@@ -8,7 +8,7 @@
     README.md                the model card; beside it the run's report
 
 Both ends stop the writing, as they do here: a base model that was shown conversations may end a turn, an assistant may end the text.
-Ids are those of `dialogue/template.py`, with one difference: where a user's own text holds the name of a special token, transformers
+Ids are those of `dialogue/chat_template.py`, with one difference: where a user's own text holds the name of a special token, transformers
 makes the token of it, and groundup plain text; `apply_chat_template(..., sanitize_control_tokens=True)` (transformers 5) does as groundup.
 """
 
@@ -19,7 +19,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from groundup.dialogue.template import CHAT_TEMPLATE
 from groundup.export.card import card
 from groundup.export.leaving import DTYPES, Leaving, in_dtype
 from groundup.generation.engine import END_TOKENS
@@ -37,7 +36,7 @@ def write(leaving: Leaving, folder: Path, dtype: str) -> None:
     write_tensors(folder, in_dtype(tensors, dtype))
     special = leaving.words.special
     ids: dict[str, Any] = {
-        "bos_token_id": special["<|end_of_text|>"], "eos_token_id": special[leaving.end], "pad_token_id": special["<|pad|>"],
+        "bos_token_id": special["<|end_of_text|>"], "eos_token_id": leaving.end, "pad_token_id": special["<|pad|>"],
     }  # fmt: skip
     if leaving.config.kind == "encoder-decoder":
         ids["decoder_start_token_id"] = special["<|pad|>"]
@@ -46,7 +45,7 @@ def write(leaving: Leaving, folder: Path, dtype: str) -> None:
     write_json(folder / "tokenizer_config.json", tokenizer_config(leaving))
     if leaving.config.kind in ("decoder", "encoder-decoder"):
         sampling = {"do_sample": True, **(CHAT if leaving.tuned else GENERATE), "max_length": leaving.config.context}
-        write_json(folder / "generation_config.json", {**ids, "eos_token_id": [special[name] for name in END_TOKENS], **sampling})
+        write_json(folder / "generation_config.json", {**ids, "eos_token_id": sorted({*(special[name] for name in END_TOKENS), leaving.end}), **sampling})
     write_atomic(folder / "README.md", card(leaving, config["architectures"][0], dtype))
     for path in sorted(leaving.run.path.glob("report.*")):
         shutil.copyfile(path, folder / path.name)
@@ -60,18 +59,21 @@ def tokenizer_config(leaving: Leaving) -> dict[str, Any]:
     def called(role: str) -> str:
         return names[leaving.words.special[role]]
 
+    template = leaving.template
+
     found: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": leaving.config.context, "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", *(["token_type_ids"] if leaving.config.kind == "encoder" else []), "attention_mask"],
-        "eos_token": called(leaving.end), "pad_token": called("<|pad|>"),
+        "eos_token": names[leaving.end], "pad_token": called("<|pad|>"),
         "added_tokens_decoder": {str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in file["added_tokens"]},
     }  # fmt: skip
     if (unknown := _unknown(file["model"])) is not None:
         found["unk_token"] = unknown
     if leaving.config.kind == "encoder":
         found |= {"mask_token": called("<|mask|>"), "cls_token": called("<|class|>"), "sep_token": called("<|end_of_text|>")}
-    if leaving.tuned:
-        found["chat_template"] = CHAT_TEMPLATE
+    if template is not None:
+        found["chat_template"] = template.format.jinja
+        found |= {"bos_token": template.bos} if template.bos else {}
     return found
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.speaker import Speaker
 from groundup.errors import RequestError
 from groundup.models.build import parameters
 from groundup.models.config import ModelConfig
@@ -28,23 +30,20 @@ class Leaving:
     words: Tokenizer
     tokenizer_text: str
     """Of `tokenizer.json`."""
-    tuned: bool
-    """Whether it answers, or goes on with a text."""
+    template: ChatTemplate | None
+    """How it is talked to; None where it goes on with a text."""
     step: int
     """Of the stage that it is from."""
 
     @classmethod
     def of(cls, run: Run, *, base: bool) -> Leaving:
         """The newest whole checkpoint, of an unfinished stage too; the tuned model's, unless `base`. Raises RequestError without one."""
-        file = run.path / "tokenizer" / "tokenizer.json"
-        found = checkpoint.of_run(run.path, base=base)
-        if not file.is_file() or found is None:
+        speaker = Speaker.of(run.path, base=base)
+        if speaker is None:
             raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-        path, tuned = found
-        words = Tokenizer.load(file.parent)
-        model = checkpoint.load_model(path, words.digest)
-        step = int(checkpoint.read_state(path).get("step", 0))
-        return cls(run, model.config, model.state_dict(), words, file.read_text(encoding="utf-8"), tuned, step)
+        model = speaker.model()
+        step = int(checkpoint.read_state(speaker.path).get("step", 0))
+        return cls(run, model.config, model.state_dict(), speaker.words, speaker.text, speaker.template, step)
 
     @property
     def parameters(self) -> int:
@@ -52,9 +51,14 @@ class Leaving:
         return parameters(self.config)
 
     @property
-    def end(self) -> str:
-        """The token that ends what it writes, in our name."""
-        return "<|end_of_turn|>" if self.tuned else "<|end_of_text|>"
+    def tuned(self) -> bool:
+        """Whether it answers, or goes on with a text."""
+        return self.template is not None
+
+    @property
+    def end(self) -> int:
+        """The token that ends what it writes."""
+        return self.words.special["<|end_of_text|>"] if self.template is None else self.template.end
 
 
 def in_dtype(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:

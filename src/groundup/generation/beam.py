@@ -18,7 +18,7 @@ import torch
 
 from groundup.errors import RequestError
 from groundup.generation.cache import Piece
-from groundup.generation.engine import END_TOKENS, Engine, Prompt
+from groundup.generation.engine import Engine, Prompt
 from groundup.generation.runner import CachedRunner
 from groundup.models.decoder import Decoder
 
@@ -78,7 +78,7 @@ def _search(
     room: int,
     penalty: float,
 ) -> list[Found]:
-    ends = {engine.tokenizer.special[name] for name in END_TOKENS}
+    ends = set(engine.ends)
     wide = len(slots)
     running = [_Beam(slots[0], [], 0.0)]
     finished: list[Found] = []

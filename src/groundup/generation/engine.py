@@ -72,6 +72,8 @@ class Completion:
     """Tokens at the prompt's beginning that did not fit into the context."""
     logprobs: tuple[Chosen, ...] | None = None
     """Of each token and of the one that ended the text, where they were asked for."""
+    end: int | None = None
+    """The special token that ended it, if one did."""
     prompt_tokens: int = field(default=0, compare=False)
     cached_tokens: int = field(default=0, compare=False)
     """Of the prompt's, those that had been computed before."""
@@ -90,6 +92,7 @@ class _Sample:
         self.pieces: list[str] = []
         self.stream = TextStream(request.settings.stop)
         self.reason: FinishReason | None = None
+        self.end: int | None = None
         self.chosen: list[Chosen] = []
         self.seen: Tensor | None = None
         self.counts: Tensor | None = None
@@ -120,7 +123,7 @@ class Engine:
     """A model and its tokenizer, ready to write.
 
     `context` (tokens) defaults to the model's own and cannot exceed it; `precision`: what the weights are read in; `slots`:
-    texts at once at most, whose keys and values are kept.
+    texts at once at most, whose keys and values are kept; `ends`: tokens that end a text beside END_TOKENS.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Engine:
         *,
         precision: Precision = "fp32",
         slots: int = 16,
+        ends: Sequence[int] = (),
     ) -> None:
         V = model.config.vocabulary
         if tokenizer.size > V:
@@ -141,7 +145,7 @@ class Engine:
         self.model, self.tokenizer, self.precision = model.eval(), tokenizer, precision
         self.context = min(context or model.config.context, model.config.context)
         self.runner = runner(model, tokenizer, precision, slots, self.context)
-        self.ends = sorted(tokenizer.special[name] for name in END_TOKENS)
+        self.ends = sorted({*(tokenizer.special[name] for name in END_TOKENS), *ends})
         controls = {token for token in range(tokenizer.size) if not tokenizer.token_bytes[token]}
         never = (controls | set(range(tokenizer.size, V))) - set(self.ends)
         self.never = torch.tensor(sorted(never), device=model.embedding.weight.device)
@@ -385,7 +389,7 @@ class Engine:
         """Account for a text's new token; returns the text it makes certain and sets the reason when it ends."""
         settings = one.request.settings
         if token in self.ends:
-            one.reason = "stop"
+            one.reason, one.end = "stop", token
             return self._say(one, one.stream.finish())
         one.tokens.append(token)
         if one.seen is not None and one.counts is not None:
@@ -433,6 +437,7 @@ def _completion(one: _Sample) -> Completion:
         one.reason,
         request.cut,
         logprobs,
+        one.end,
         prompt_tokens=len(request.prompt),
         cached_tokens=one.cached,
     )

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from groundup.recipe.methods import BEFORE, LowRank, Stage, Supervised
 from groundup.recipe.strict import Strict
 
 
 class Dialogue(Strict):
-    """Supervised tuning on question-answer pairs; the loss is on the answers alone."""
+    """From a base model to an assistant: a chain of stages, by default supervised tuning on question-answer pairs alone.
 
+    A list stands for its stages: `dialogue: [sft, reward, ppo]`.
+    """
+
+    stages: Annotated[list[Stage], Field(min_length=1)] = [Supervised()]
+    """In order, each from the one before it: a method's name, or `{method: ppo, kl: 0.05}` with its settings. See docs/dialogue.md."""
     pairs: list[str] = ["reference-pages"]
-    """`reference-pages`: pairs derived from definition lists (signature, description) of the crawled training
-    pages; or paths of JSON-lines files with `messages` or `question` and `answer`, relative ones counted from the
+    """What sft, lima and openchat learn: `reference-pages`, pairs derived from definition lists (signature, description) of the crawled
+    training pages; or paths of files of conversations in any of the forms of docs/dialogue.md, relative ones counted from the
     recipe's folder."""
+    preferences: list[str] = []
+    """What reward, dpo, ipo, kto, orpo and simpo learn: paths of files of rankings, pairs, or (kto) labelled answers."""
+    prompts: list[str] = []
+    """What ppo, grpo and rloo write answers to: paths of files of prompts, with rules (`verify`) or without. When not given, ppo takes
+    the prompts of `preferences`."""
+    format: Annotated[str, Field(pattern="^(plain|chatml|llama-2|llama-3|openchat|zephyr)$")] | None = None
+    """How conversations are written down; not given: `openchat` for the method of that name, what an imported tokenizer has the marks
+    of, else `plain`."""
+    lora: LowRank | None = None
+    """Every stage learns corrections of low rank instead of all weights; they are merged when the model is used or exported."""
     minutes: Annotated[float, Field(gt=0)] | None = 1.0
-    """Tuning time the steps are derived from, at the speed of pretraining; ignored when `steps` is given (minutes)."""
+    """Of sft: tuning time the steps are derived from, at the speed of pretraining; ignored when `steps` is given (minutes)."""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimizer steps, exactly."""
+    """Of sft: optimizer steps, exactly."""
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
-    """Passes over the pairs at most when steps are derived: small sets are learned by heart soon after."""
+    """Of sft: passes over the pairs at most when steps are derived: small sets are learned by heart soon after."""
     learning_rate_share: Annotated[float, Field(gt=0)] = 0.3
-    """Peak as a share of pretraining's peak; the demo's small model, which has facts to learn, takes 1."""
+    """Of sft: peak as a share of pretraining's peak; the demo's small model, which has facts to learn, takes 1."""
     questions: list[str] = []
-    """Put to the model before and after tuning; the answers stand in the report."""
+    """Put to the model before and after tuning, and after each stage; the answers stand in the report."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, data: Any) -> Any:
+        """Methods by their names alone."""
+        if isinstance(data, list):
+            data = {"stages": data}
+        if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
+            return data
+        return {**data, "stages": [{"method": one} if isinstance(one, str) else one for one in data["stages"]]}
+
+    def until(self, method: str) -> Dialogue:
+        """The chain up to a method where the recipe has it, else what the method builds on and the method itself."""
+        methods = [stage.method for stage in self.stages]
+        if method in methods:
+            return self.model_copy(update={"stages": self.stages[: methods.index(method) + 1]})
+        return Dialogue.model_validate({**self.model_dump(), "stages": [*BEFORE.get(method, ()), method]})
 
 
 class Evaluation(Strict):

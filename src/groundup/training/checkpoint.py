@@ -5,7 +5,8 @@
       average.safetensors     the running average of the weights, where there is one: what is evaluated and used
       optimizer.safetensors   the optimizer's state by parameter name
       config.json             ModelConfig
-      state.json              step, what it belongs to, the spike guard's window, BLAKE2b of each file above
+      state.json              step, what it belongs to, the spike guard's window, what the model has beside its config's (`form`), BLAKE2b
+                            of each file above
 
 Nothing in it depends on the clock or the machine, so equal runs end in equal files. There is no random state to
 keep: the trainer seeds every step by its number.
@@ -29,7 +30,10 @@ from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
 from groundup.progress import say
 from groundup.run import digest_file, read_json, sync_folder, write_atomic, write_json
+from groundup.training import lora
+from groundup.training.lora import LowRank
 from groundup.training.optimizers import Optimizers
+from groundup.training.value_head import ActorCritic, ScoredDecoder
 
 FILES = ("model.safetensors", "optimizer.safetensors", "config.json")
 AVERAGE = "average.safetensors"
@@ -52,7 +56,7 @@ def save(
         _save_tensors(average, work / AVERAGE)
     write_atomic(work / "config.json", config.model_dump_json(indent=1) + "\n")
     names = [*FILES, *([AVERAGE] if average else [])]
-    write_json(work / "state.json", {**state, "step": step, "files": {name: digest_file(work / name) for name in names}})
+    write_json(work / "state.json", {**state, "step": step, "form": form(model), "files": {name: digest_file(work / name) for name in names}})
     sync_folder(work)
     if final.exists():
         shutil.rmtree(final)
@@ -78,16 +82,6 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def of_run(run: Path, *, base: bool) -> tuple[Path, bool] | None:
-    """The newest whole checkpoint of a run's folder, of an unfinished stage too, and whether it is of a model tuned to answer: the tuned
-    one where there is one, unless `base`."""
-    for name in ("checkpoints",) if base else ("dialogue", "checkpoints"):
-        for folder in (run / name, run / f".{name}.partial"):
-            if (path := newest(folder)) is not None:
-                return path, name == "dialogue"
-    return None
-
-
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:
@@ -108,15 +102,34 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def form(model: nn.Module) -> dict[str, Any]:
+    """What a model has beside what its config says: a score, a critic, corrections of low rank."""
+    low = next((module for module in model.modules() if isinstance(module, LowRank)), None)
+    found: dict[str, Any] = {"score": True} if isinstance(model, ScoredDecoder) else {"critic": True} if isinstance(model, ActorCritic) else {}
+    return found if low is None else {**found, "lora": {"rank": low.rank, "alpha": low.scale * low.rank}}
+
+
 def load_model(path: Path, tokenizer_digest: str | None = None) -> Model:
-    """The model of a checkpoint, in evaluation mode.
+    """The model of a checkpoint as it is used, in evaluation mode: averaged weights in place, corrections of low rank merged, a critic left
+    out; a reward model is a `ScoredDecoder`.
 
     With `tokenizer_digest`, raises GroundupError unless the checkpoint was trained with that very tokenizer.
     """
     check_tokenizer(path, tokenizer_digest)
-    model = build(ModelConfig.model_validate_json((path / "config.json").read_text(encoding="utf-8")))
+    config = ModelConfig.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
+    its = (read_state(path).get("form") or {}) if (path / "state.json").is_file() else {}  # an exported folder has no state
+    model: Model = ScoredDecoder(config) if its.get("score") else ActorCritic(config) if its.get("critic") else build(config)
+    if "lora" in its:
+        lora.apply(model, **its["lora"], seed=0)
     load_parameters(path, model)
     use(load_average(path), model)
+    if "lora" in its:
+        lora.merge(model)
+    if isinstance(model, ActorCritic):
+        del model.critic
+        policy = build(config)
+        policy.load_state_dict(model.state_dict())
+        model = policy
     return model.eval()
 
 

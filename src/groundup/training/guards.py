@@ -56,8 +56,9 @@ class SpikeGuard:
     in a row, or a mean of 64 losses one nat above the lowest such mean, is no spike but divergence: it ends the run.
     """
 
-    def __init__(self, sigmas: float | None) -> None:
-        self.sigmas = sigmas
+    def __init__(self, sigmas: float | None, *, falls: bool = True) -> None:
+        """`falls`: whether the loss is one that learning makes smaller; a policy's is not."""
+        self.sigmas, self._falls = sigmas, falls
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._norms: deque[float] = deque(maxlen=WINDOW)
         self._taken: deque[float] = deque(maxlen=TREND)
@@ -80,7 +81,7 @@ class SpikeGuard:
             return reason
         self._in_a_row = 0
         self._taken.append(loss)
-        if len(self._taken) >= TREND:
+        if self._falls and len(self._taken) >= TREND:
             self._lowest = min(self._lowest, self._trend())
             if self._trend() > self._lowest + DIVERGED:
                 raise _diverged(f"the loss rose from {self._lowest:.3f} to {self._trend():.3f} (means of {TREND} steps)", step)
@@ -89,7 +90,7 @@ class SpikeGuard:
     @property
     def climbing(self) -> bool:
         """Whether the loss stands so far above its lowest that a checkpoint is not worth keeping."""
-        return len(self._taken) >= TREND and self._trend() > self._lowest + CLIMBED
+        return self._falls and len(self._taken) >= TREND and self._trend() > self._lowest + CLIMBED
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint: plain JSON."""

@@ -68,7 +68,7 @@ class LowRank(Stacked):
 def apply(model: nn.Module, rank: int = 8, alpha: float = 16.0, *, seed: int, dropout: float = 0.0, where: Sequence[str] = EVERYWHERE) -> int:
     """Freeze a model and give every linear layer with one of `where` in its name a correction to learn; returns how many parameters do.
 
-    Raises RequestError where no layer is of that name. A decoder with a `score` goes on learning it.
+    Raises RequestError where no layer is of that name. A `score` goes on learning.
     """
     if rank < 1:
         raise RequestError(f"rank {rank}", where="dialogue.lora", do="Give a rank from 1 on.")
@@ -80,8 +80,8 @@ def apply(model: nn.Module, rank: int = 8, alpha: float = 16.0, *, seed: int, dr
         raise RequestError(f"no linear layer has {' or '.join(where)} in its name", where="dialogue.lora", do=f"Choose among {', '.join(EVERYWHERE)}.")
     for parent, name, layer in chosen:
         setattr(parent, name, LowRank.of(layer, rank, alpha, dropout, draw))
-    if isinstance(score := getattr(model, "score", None), nn.Module):
-        for parameter in score.parameters():
+    for name, parameter in model.named_parameters():
+        if "score." in name:
             parameter.requires_grad_(True)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 

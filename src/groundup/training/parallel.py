@@ -61,6 +61,14 @@ class World:
         dist.all_gather_single(rows, torch.tensor([row], dtype=torch.float64))
         return rows
 
+    def collect(self, value: T) -> list[T]:
+        """What each process has, on all, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        gathered: list[T | None] = [None] * self.size
+        dist.all_gather_object(gathered, value)
+        return [one for one in gathered if one is not None]
+
     def agree(self, value: T) -> T:
         """The first process's value, on all."""
         if self.size == 1:

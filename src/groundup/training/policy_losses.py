@@ -26,10 +26,9 @@ from torch import Tensor
 
 from groundup.models.decoder import Decoder
 from groundup.training.cross_entropy import head_loss
-from groundup.training.objectives import Batch, NextToken, Sums
+from groundup.training.objectives import Batch, NextToken, Sums, borders
 from groundup.training.policy import kl_estimate
 from groundup.training.token_logps import token_logps
-from groundup.training.value_head import at_least_float
 
 
 def clipped_loss(logps: Tensor, old_logps: Tensor, advantages: Tensor, low: float = 0.2, high: float | None = None) -> tuple[Tensor, Tensor]:
@@ -86,10 +85,10 @@ class _Policy(NextToken):
 
 @dataclass(frozen=True)
 class Policy(_Policy):
-    """The clipped policy loss, on its own or with what PPO-ptx and a shared value function add.
+    """The clipped policy loss, on its own or with what PPO-ptx and a value function (`ActorCritic`) add.
 
-    `value`: weight of the value loss, 0 where the value function is another model (`Value`). With `kl` above 0 the KL to the reference
-    is part of the loss (GRPO); in PPO it is part of the rewards instead (`policy.shaped_rewards`).
+    `value`: weight of the value loss. With `kl` above 0 the KL to the reference is part of the loss (GRPO); in PPO it is part of the
+    rewards instead (`policy.shaped_rewards`).
     """
 
     clip: float = 0.2
@@ -111,7 +110,7 @@ class Policy(_Policy):
             if self.kl:
                 losses_N = losses_N + self.kl * kl_N
         if self.value:
-            values_N = at_least_float(model.score(states[there_BT]).squeeze(-1))
+            values_N = model.critic.scores(batch["tokens"], batch["positions"], borders(batch))[there_BT]
             squared_N, held_N = value_loss(values_N, batch["old_values"][there_BT], batch["returns"][there_BT], self.value_clip)
             losses_N = losses_N + self.value * squared_N
             metrics |= {"value_loss": squared_N, "value_clip_fraction": held_N.float()}
@@ -134,23 +133,3 @@ class Reinforce(_Policy):
             if self.kl:
                 losses_N = losses_N + self.kl * kl_N
         return self._sums(model, states, batch, losses_N, metrics)
-
-
-@dataclass(frozen=True)
-class Value(NextToken):
-    """A value function of its own, which starts as the reward model (InstructGPT): the clipped squared error at each token written."""
-
-    clip: float | None = 0.2
-
-    def sums(self, model: Any, states: Tensor, batch: Batch) -> Sums:
-        """The sums. `value_error`: the squared error itself."""
-        there_BT = batch["weights"] > 0
-        weights_N, returns_N = batch["weights"][there_BT], batch["returns"][there_BT]
-        values_N = at_least_float(model.score(states[there_BT]).squeeze(-1))
-        losses_N, held_N = value_loss(values_N, batch["old_values"][there_BT], returns_N, self.clip)
-        error_N = (values_N.detach() - returns_N) ** 2
-        loss_sum, aside = (weights_N * losses_N).sum(), self.aside(model, batch)
-        metrics = {"value_clip_fraction": (weights_N * held_N).sum(), "value_error": (weights_N * error_N).sum()}
-        if aside is not None:
-            metrics, loss_sum = {**metrics, **aside.metrics}, loss_sum + aside.loss_sum
-        return Sums(loss_sum, weights_N.sum(), metrics)

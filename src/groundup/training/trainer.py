@@ -65,6 +65,10 @@ class Settings:
     checkpoint_seconds: float = 15.0
     track: tuple[str, ...] = ()
     loader_threads: int = 0
+    milestone: int | None = None
+    """Steps between checkpoints that are kept; a tenth of the run when not given."""
+    loss_falls: bool = True
+    """Whether the loss is one that learning makes smaller, so that one that climbs is divergence."""
 
     @classmethod
     def of(
@@ -161,9 +165,9 @@ class _Run:
         settings = self.settings
         self.world, self.parameters = self.engine.world, self.engine.parameters
         self.peak_flops = None if self.peak_flops is None else self.peak_flops * self.world.size
-        self.guard = guards.SpikeGuard(settings.spike_sigmas)
+        self.guard = guards.SpikeGuard(settings.spike_sigmas, falls=settings.loss_falls)
         self.matrices = [parameter for parameter in self.parameters if parameter.ndim >= 2]
-        self.milestone = math.ceil(settings.steps / 10)
+        self.milestone = settings.milestone or math.ceil(settings.steps / 10)
         self.between_looks = math.ceil(settings.steps / settings.evaluations) if settings.evaluations and self.evaluate else 0
         self.between_logs = math.ceil(settings.steps / 1000)
         self.flops_per_token = training_flops_per_token(self.engine.config)

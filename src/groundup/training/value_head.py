@@ -1,10 +1,8 @@
 """A decoder that scores instead of writing: one number at each place.
 
     reward model     the score of an answer is read at its last token (InstructGPT, section 3.5: the unembedding gives way to one)
-    value function   the score of each place is what is still to come (PPO)
-
-The decoder stays what it is, head included: a policy may share its layers with its value function, and a checkpoint of the
-decoder fits.
+    value function   the score of each place is what is still to come (PPO): a model of its own beside the policy, which starts as the
+                     reward model (InstructGPT, appendix C.4)
 """
 
 from __future__ import annotations
@@ -42,10 +40,23 @@ class ScoredDecoder(Decoder):
         """The score at each place, (B, T)."""
         return at_least_float(self.score(self.hidden(tokens_BT, positions_BT, segments_BT)).squeeze(-1))
 
-    def center(self, mean: float) -> None:
-        """Shift all scores so that what had the mean `mean` has 0: InstructGPT's bias that gives demonstrations 0 on average."""
-        with torch.no_grad():
-            self.score.bias.sub_(mean)
+
+class ActorCritic(Decoder):
+    """A policy and, as `critic`, its value function: what PPO trains at once. To all else it is the policy."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.critic = ScoredDecoder(config)
+
+    @classmethod
+    def of(cls, policy: Decoder, critic: ScoredDecoder) -> ActorCritic:
+        """Of two models, whose weights it shares. They are of one shape."""
+        with torch.device("meta"):
+            made = cls(policy.config)
+        for name, module in policy.named_children():
+            made.add_module(name, module)
+        made.critic = critic
+        return made.train(policy.training)
 
 
 def at_least_float(x: Tensor) -> Tensor:

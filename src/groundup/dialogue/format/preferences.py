@@ -80,7 +80,7 @@ def rankings(row: Row) -> list[Ranking]:
     else:
         names = ", ".join(map(str, row)) or "none"
         raise Misread(f"no known shape of preference; the fields are {names[:200]}", "Name the fields `prompt`, `chosen` and `rejected`, or `answers` and `ranks`.")
-    prompt = _prompt(row)
+    prompt = prompt_in(row)
     if prompt is None:
         return [_parted(_dialogue(better), _dialogue(worse), source)]
     return [Ranking(prompt, (_answer(better), _answer(worse)), (1, 2), source)]
@@ -98,7 +98,7 @@ def labelled(row: Row) -> Labelled:
         if last.role != "assistant":
             raise Misread(f"the last message is the {last.role}'s", "Let the answer that is labelled come last.")
         return Labelled(tuple(prompt), last.content, label in YES, source)
-    prompt_messages = _prompt(row)
+    prompt_messages = prompt_in(row)
     if answer is None or prompt_messages is None:
         raise Misread("no prompt with an answer", "Name the fields `prompt`, `answer` and `good`.")
     return Labelled(prompt_messages, _answer(answer), label in YES, source)
@@ -109,7 +109,7 @@ def _checked(prompt: tuple[Message, ...]) -> None:
         raise Misread(f"of the prompt {problem}", "After an optional system message, let user and assistant take turns, the user last.")
 
 
-def _prompt(row: Row) -> tuple[Message, ...] | None:
+def prompt_in(row: Row) -> tuple[Message, ...] | None:
     """What was asked; None where the answers are whole dialogues."""
     if "instruction" in row:
         return (Message("user", joined(row["instruction"], row.get("input"))),)
@@ -148,7 +148,7 @@ def _parted(better: tuple[Message, ...], worse: tuple[Message, ...], source: str
 
 
 def _ranked(row: Row, source: str) -> Ranking:
-    prompt, answers, ranks = _prompt(row), row["answers"], row.get("ranks")
+    prompt, answers, ranks = prompt_in(row), row["answers"], row.get("ranks")
     if prompt is None or not isinstance(answers, list):
         raise Misread("`answers` without a prompt, or no list", "Give `prompt`, `answers` and `ranks`.")
     if not isinstance(ranks, list) or len(ranks) != len(answers) or not all(isinstance(one, int) and not isinstance(one, bool) for one in ranks):

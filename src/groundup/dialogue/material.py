@@ -1,0 +1,101 @@
+"""What a chain of tuning learns from: the files that a recipe names, as records, and which of them are only measured on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from groundup.dialogue import reference_pages
+from groundup.dialogue.definitions import Entry
+from groundup.dialogue.format.conversations import read_conversations
+from groundup.dialogue.format.preferences import read_labelled, read_rankings
+from groundup.dialogue.format.prompts import Task, read_tasks
+from groundup.dialogue.format.record import Conversation, Labelled, Message, Ranking
+from groundup.dialogue.format.rows import rows
+from groundup.errors import GroundupError, RequestError
+from groundup.run import Stage, digest, digest_file
+
+REFERENCE_PAGES = "reference-pages"
+
+
+def contents(names: Sequence[str], where: str) -> str:
+    """A digest of the contents of the named files, so that a changed file is noticed. Raises RequestError for one that is missing."""
+    found = []
+    for name in names:
+        if name != REFERENCE_PAGES:
+            path = Path(name).expanduser()
+            if not path.is_file():
+                raise RequestError("no such file", where=str(path), do=f"Correct {where}.")
+            found.append(digest_file(path))
+    return digest(found)
+
+
+def conversations(names: Sequence[str], collected: Stage | None, cleaned: Stage | None) -> tuple[list[Conversation], list[Entry]]:
+    """The conversations of these sources, and the held-out definitions beside them."""
+    talks: list[Conversation] = []
+    held_out: list[Entry] = []
+    for name in names:
+        if name != REFERENCE_PAGES:
+            talks += (talk for _, talk in read_conversations(Path(name).expanduser()))
+        elif collected is not None and cleaned is not None:
+            reference = reference_pages.load(collected.final, cleaned.final)
+            talks += reference_pages.pairs(reference.train)
+            held_out += reference.held_out
+    if not talks:
+        raise GroundupError(
+            f"no question-answer pairs in {', '.join(names) or 'an empty list'}", where="dialogue.pairs",
+            do="Crawl pages with definition lists, name a file of conversations, or leave the dialogue section out.",
+        )  # fmt: skip
+    return talks, held_out
+
+
+def rankings(names: Sequence[str]) -> list[Ranking]:
+    """The rankings of these files."""
+    _some(names, "preferences")
+    return [one for name in names for _, one in read_rankings(Path(name).expanduser())]
+
+
+def labelled(names: Sequence[str]) -> list[Labelled]:
+    """The labelled answers of these files; of a ranking the best answer was liked, and the worst was not."""
+    _some(names, "preferences")
+    found: list[Labelled] = []
+    for name in names:
+        path = Path(name).expanduser()
+        _, first = next(iter(rows(path)), (0, {}))
+        if "good" in first or "label" in first:
+            found += (one for _, one in read_labelled(path))
+            continue
+        for _, one in read_rankings(path):
+            better, worse = (one.answers[one.ranks.index(rank)] for rank in (min(one.ranks), max(one.ranks)))
+            found += (Labelled(one.prompt, answer, good, one.source) for answer, good in ((better, True), (worse, False)))
+    return found
+
+
+def tasks(prompts: Sequence[str], preferences: Sequence[str]) -> list[Task]:
+    """The prompts of these files, or else those of the preferences; each once."""
+    if prompts:
+        found: Iterable[Task] = (task for name in prompts for task in read_tasks(Path(name).expanduser()))
+    else:
+        _some(preferences, "prompts")
+        found = (Task(one.prompt) for one in rankings(preferences))
+    once: dict[str, Task] = {}
+    for task in found:
+        once.setdefault(said(task.prompt), task)
+    return list(once.values())
+
+
+def said(messages: Sequence[Message]) -> str:
+    """A prompt as one text, for telling prompts apart."""
+    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def held_out(prompt: Sequence[Message], share: float) -> bool:
+    """Whether a prompt belongs to the share that nothing is learned from: it hangs on its text alone, so that all stages hold out the same."""
+    drawn = int.from_bytes(hashlib.blake2b(said(prompt).encode(), digest_size=4).digest(), "big")
+    return drawn < share * 2**32
+
+
+def _some(names: Sequence[str], what: str) -> None:
+    if not names:
+        raise RequestError("there is no file to learn from", where=f"dialogue.{what}", do=f"Name files in dialogue.{what}.")
