@@ -61,6 +61,8 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
 def chain(ground: Ground) -> Stage:
     """Do what is not done of a chain."""
     run, wish = ground.run, ground.wish
+    if all(method.method in SILENT for method in wish.stages):
+        raise RequestError("a chain without a stage that speaks", where="dialogue.stages", do="Begin it with sft.")
     speech = speech_of(ground.tokenizer, wish)
     if not run.follows:
         _set_aside(run, wish)
@@ -79,8 +81,7 @@ def chain(ground: Ground) -> Stage:
             judge = stage.final
         else:
             speaks, before = stage, Speaker.at(stage.final).path
-    if speaks is None:
-        raise RequestError("a chain without a stage that speaks", where="dialogue.stages", do="Begin it with sft.")
+    assert speaks is not None
     if not run.follows:
         _sum_up(ground, stages, speaks)
     return speaks
