@@ -15,6 +15,7 @@ import typer
 
 from groundup.commands.options import Json, Name, Overrides, RecipeArgument, Runs, read_recipe
 from groundup.errors import GroundupError, Stopped
+from groundup.recipe import Recipe
 from groundup.run import NotReadyError, Run
 
 
@@ -44,7 +45,11 @@ def demo(
 
 def build_until(stage: str, recipe: str, overrides: list[str] | None, runs: Path, name: str | None, as_json: bool) -> None:
     """Build a recipe up to a stage and print the figures."""
-    chosen = read_recipe(recipe, overrides, name)
+    build_chosen(stage, read_recipe(recipe, overrides, name), runs, as_json)
+
+
+def build_chosen(stage: str, chosen: Recipe, runs: Path, as_json: bool) -> None:
+    """The same of a recipe that is read already."""
     from groundup.report.figures import summary
 
     if stage in ("collect", "clean") and os.environ.get("WORLD_SIZE", "1") == "1":

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from groundup.dialogue import jinja
 from groundup.dialogue.chat_template import ChatTemplate, Rendered
@@ -61,6 +61,14 @@ class Report:
     def failed(self) -> bool:
         """Whether there is any error."""
         return any(one.level == "error" for one in self.findings)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "conversations": self.conversations, "tokens": self.tokens, "trained_tokens": self.trained_tokens, "failed": self.failed,
+            "findings": [asdict(one) for one in self.findings],
+        }  # fmt: skip
 
     def text(self) -> str:
         """For people: the counts, then rule by rule how often and the first rows."""

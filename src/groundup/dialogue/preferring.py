@@ -47,10 +47,12 @@ def reward(link: Link) -> None:
     settings = link.settings(steps, link.adamw(wish.learning_rate_share), schedule)
     look = _look(objective, _batches(link, held_out, len(held_out), model.config.context, scored=True)) if held_out else None
     summary = link.train(model, objective, batches, settings, look)
+    if link.stage.run.follows:
+        link.finish(summary, [])
+        return
     judged = RewardModel(_merged(link, summary.checkpoint.name), link.speech.words.special["<|pad|>"])
     found = measured(judged, learned, held_out)
-    if not link.stage.run.follows:
-        write_json(link.stage.work / FILE, found)
+    write_json(link.stage.work / FILE, found)
     if "accuracy" in found:
         say(f"{link.title}: {found['accuracy']:.1%} of {found['held_out_pairs']:,} held-out pairs right; the longer answer wins: {found['length_accuracy']:.1%}; chance: 50 %")
     link.finish(summary, [], **{name: value for name, value in found.items() if name != "calibration"}, passes=wish.epochs, elements=len(learned))

@@ -123,7 +123,7 @@ def _affordable_steps(link: Link, steps_per_epoch: float) -> int:
     passes = section.max_epochs * steps_per_epoch
     if rate is None or section.minutes is None:
         return max(1, math.ceil(passes))
-    return max(1, math.ceil(min(60 * section.minutes * rate / link.planned["batch_tokens"], passes)))
+    return max(1, math.ceil(min(60 * section.minutes * rate / int(link.planned["batch_tokens"]), passes)))
 
 
 def _answer_loss(batches: PackedConversations) -> Callable[[Decoder | Sharded, int], dict[str, Any]]:
@@ -149,6 +149,8 @@ def _together(link: Link) -> None:
 
 def _choose(link: Link, wish: Lima, settings: Settings) -> dict[str, Any]:
     """Take one epoch's model, keep the others aside; which one and what was known of each."""
+    if link.stage.run.follows:
+        return {}
     work = link.stage.work
     looks = {event["step"]: event.get("held_out_answer_loss") for event in link.stage.run.events("evaluation", link.stage.key)}
     found = dict(checkpoint.all_steps(work))
@@ -168,12 +170,10 @@ def _choose(link: Link, wish: Lima, settings: Settings) -> dict[str, Any]:
             number = _called(wish.choice, list(found.values()))
     if not 1 <= number <= len(steps):
         raise RequestError(f"no epoch {number} of {len(steps)}", where="dialogue.stages.choice", do=f"Choose 1 to {len(steps)}.")
-    if not link.stage.run.follows:
-        (work / EPOCHS).mkdir(exist_ok=True)
-        for place, path in enumerate(found.values(), 1):
-            there = (work if place == number else work / EPOCHS) / path.name
-            if path != there:
-                path.rename(there)
+    (work / EPOCHS).mkdir(exist_ok=True)
+    for place, path in enumerate(found.values(), 1):
+        if place != number:
+            path.rename(work / EPOCHS / path.name)
     say(f"{link.title}: epoch {number} of {len(steps)} is taken ({wish.choice})")
     return {"chosen_epoch": number, "chosen_step": steps[number - 1], "epochs": [{"step": s, "held_out_answer_loss": loss} for s, loss in zip(steps, losses, strict=True)]}
 
@@ -182,11 +182,11 @@ def _called(name: str, paths: list[Path]) -> int:
     """What a function of the user's says."""
     module, _, function = name.partition(":")
     try:
-        number: Any = getattr(import_module(module), function)(paths)
+        number: object = getattr(import_module(module), function)(paths)
     except (ImportError, AttributeError) as error:
         raise RequestError(f"no function {name} ({error})", where="dialogue.stages.choice", do=f"Write module:function; looked for on {', '.join(sys.path[-2:])}.") from None
-    if type(number) is not int:
+    if not isinstance(number, int) or isinstance(number, bool):
         raise GroundupError(f"{name} returned {number!r}", where="dialogue.stages.choice", do="Return the number of an epoch, from 1 on.")
-    return int(number)
+    return number
 
 

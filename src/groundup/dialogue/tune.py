@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,20 @@ from groundup.dialogue.reinforcing import reinforce
 from groundup.dialogue.speaker import FOLDER, SILENT, STAGE, Speaker, Speech, usual_format
 from groundup.dialogue.supervised import supervise
 from groundup.errors import GroundupError, RequestError
+from groundup.models.config import ModelConfig
+from groundup.models.presets import adamw_rate
 from groundup.recipe import Dialogue
 from groundup.recipe.methods import OpenChat
 from groundup.recipe.methods import Stage as Method
-from groundup.run import FORMAT, Run, Stage, digest, read_json, write_json
+from groundup.run import FORMAT, Run, Stage, digest, digest_file, read_json, write_json
 from groundup.training import checkpoint
+from groundup.training.optimizers import OptimizerSettings
 
 WORK: dict[str, Callable[[Link], None]] = {
     "sft": supervise, "lima": supervise, "openchat": supervise, "reward": reward, "ppo": reinforce, "grpo": reinforce, "rloo": reinforce,
     "dpo": prefer, "ipo": prefer, "kto": prefer, "orpo": prefer, "simpo": prefer,
 }  # fmt: skip
+IMPORTED_ROWS, IMPORTED_TOKENS = 16, 4096  # rows of a step; tokens of a micro-batch at most
 BUDGET = {"minutes", "steps", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}
 """Of the training section: what says nothing about tuning, or nothing about what comes out."""
 
@@ -56,6 +61,24 @@ def tune(run: Run, base: Stage, *, tokenizer: Stage, collected: Stage, cleaned: 
         run, wish, path, (tokenizer.final / "tokenizer.json").read_text(encoding="utf-8"), read_json(plan.final / "plan.json"),
         base.manifest["counts"].get("tokens_per_second"), {name: stage.digest for name, stage in inputs.items()}, collected, cleaned, shards.final,
     ))  # fmt: skip
+
+
+def tune_imported(run: Run) -> Stage:
+    """The chain of a run that `groundup import` made: there is no plan and no text, so a step has about `IMPORTED_ROWS` rows, peaks are shares
+    of what a model of this width is pretrained with, and sft's steps follow from `max_epochs`."""
+    wish, found = run.recipe.dialogue, checkpoint.newest(run.path / "checkpoints")
+    assert wish is not None, "the recipe has no dialogue section"
+    if found is None:
+        raise GroundupError("no whole checkpoint to tune", where=str(run.path), do="Import the model again.")
+    config = ModelConfig.model_validate_json((found / "config.json").read_text(encoding="utf-8"))
+    rows = max(1, min(IMPORTED_ROWS, IMPORTED_TOKENS // config.context))
+    planned = {
+        "model": config.model_dump(), "micro_batch": rows, "micro_batches": -(-IMPORTED_ROWS // rows), "batch_tokens": IMPORTED_ROWS * config.context,
+        "precision": "fp32", "compile": False, "optimizer": asdict(OptimizerSettings(learning_rate=adamw_rate(config.width))),
+    }  # fmt: skip
+    tokenizer = run.path / "tokenizer" / "tokenizer.json"
+    inputs = {"pretrain": digest_file(found / "state.json"), "tokenizer": digest_file(tokenizer)}
+    return chain(Ground(run, wish, found, tokenizer.read_text(encoding="utf-8"), planned, None, inputs))
 
 
 def chain(ground: Ground) -> Stage:
