@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import recipe as recipes
-from groundup.run import Run, digest, write_atomic, write_json
+from groundup.run import Run, digest, read_json, write_atomic, write_json
 
 HOSTILE = "<script>alert('gotcha')</script><img src=x onerror=alert(1)> \x00\x1b[31m \u202egnp.exe ]]> &amp; {{ 7*7 }}"
 BEGAN = 1_764_000_000.0
@@ -280,7 +280,7 @@ def log(path: Path, keys: dict[str, str]) -> None:
         if stage == "pretrain" and step % 148 == 0:
             value = 1.2887 + 2.1 * math.exp(-step / 190) + 0.25 * math.exp(-step / 700)
             add("evaluation", stage=stage, key=keys[stage], step=step, bits_per_byte=round(value, 5))
-        if stage == "tune" and step % 16 == 0:
+        if stage == "1-sft" and step % 16 == 0:
             add(
                 "evaluation",
                 stage=stage,
@@ -307,8 +307,8 @@ def log(path: Path, keys: dict[str, str]) -> None:
     training("pretrain", range(1, 901), 7.7, 2.55, 11241, off_from=820)
     training("pretrain", range(821, 1481), 7.7, 2.55, 11241)
     add("stage", stage="pretrain", seconds=244.2)
-    training("tune", range(1, 161), 3.9, 1.75, 9800)
-    add("stage", stage="tune", seconds=63.2)
+    training("1-sft", range(1, 161), 3.9, 1.75, 9800)
+    add("stage", stage="1-sft", seconds=63.2)
     add("stage", stage="evaluate", seconds=41.7)
     write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -348,6 +348,9 @@ def fabricate(path: Path) -> Run:
             "inputs": {other: digests[other] for other in inputs}, "versions": {"groundup": "0.1.0", "python": "3.11.2"},
             "counts": counts, "seconds": seconds,
         })  # fmt: skip
+    (path / "dialogue" / "1-sft").mkdir()
+    tuned = dict(read_json(path / "dialogue" / "manifest.json"), stage="1-sft", key=digest("key", "1-sft"))
+    write_json(path / "dialogue" / "1-sft" / "manifest.json", tuned)
     longest = [
         " " * 40,
         "-" * 32,
@@ -372,5 +375,5 @@ def fabricate(path: Path) -> Run:
     write_json(path / "corpus/clean/funnel.json", funnel())
     write_json(path / "plan/plan.json", plan())
     write_json(path / "evaluation/results.json", results())
-    log(path / "log.jsonl", {name: digest("key", name) for name in ("pretrain", "tune")})
+    log(path / "log.jsonl", {name: digest("key", name) for name in ("pretrain", "1-sft")})
     return Run.read(path)

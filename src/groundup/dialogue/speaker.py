@@ -12,7 +12,6 @@ The stage with the highest number speaks for a run; a reward model does not spea
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from groundup.dialogue.chat_formats import FORMATS, ChatFormat, format_named
 from groundup.dialogue.chat_template import ChatTemplate, added_tokens, with_tokens
+from groundup.dialogue.folders import FOLDER, SILENT, STAGE
 from groundup.errors import GroundupError
 from groundup.generation.engine import Engine
 from groundup.generation.weights import Choice, chosen
@@ -28,10 +28,6 @@ from groundup.run import read_json
 from groundup.tokens.tokenizer import END_OF_TEXT, Tokenizer
 from groundup.training import checkpoint
 
-FOLDER = "dialogue"
-STAGE = re.compile(r"(\d+)-([a-z]+)")
-SILENT = ("reward",)
-"""Methods whose models score instead of speaking."""
 BEGINNINGS = ("<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>")
 """What tokenizers call the token that begins a text."""
 

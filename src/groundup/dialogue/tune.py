@@ -21,10 +21,11 @@ from groundup.dialogue import material, reference_pages
 from groundup.dialogue.chat_formats import format_named
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.classes import Classes
+from groundup.dialogue.folders import FOLDER, SILENT, STAGE
 from groundup.dialogue.link import Ground, Link
 from groundup.dialogue.preferring import prefer, reward
 from groundup.dialogue.reinforcing import reinforce
-from groundup.dialogue.speaker import FOLDER, SILENT, STAGE, Speaker, Speech, usual_format
+from groundup.dialogue.speaker import Speaker, Speech, usual_format
 from groundup.dialogue.supervised import supervise
 from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig

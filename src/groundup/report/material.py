@@ -59,7 +59,6 @@ class Material:
     plan: dict[str, Any]
     results: dict[str, Any]
     pretrain: Curve
-    tune: Curve
     finished_at: float | None
     """When the last stage ended (seconds since 1970), as logged."""
 
@@ -84,7 +83,6 @@ class Material:
             plan=content("plan", "plan.json"),
             results=content("evaluate", "results.json"),
             pretrain=_curve(run, "pretrain", stages, outdated),
-            tune=_curve(run, "tune", stages, outdated),
             finished_at=max(ends, default=None),
         )
 
@@ -135,9 +133,10 @@ def _curve(
     key = stages[stage].get("key") if stage in stages else newest
     if key is not None and stage in outdated and outdated[stage].get("key") == key:
         return Curve([], [])
-    return Curve(_last_of_each_step(train, key), _last_of_each_step(looks, key))
+    return Curve(last_of_each_step(train, key), last_of_each_step(looks, key))
 
 
-def _last_of_each_step(lines: list[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
+def last_of_each_step(lines: list[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
+    """The lines of a stage's key, each step's as it was logged last."""
     by_step = {line["step"]: line for line in lines if line.get("key") == key}
     return [by_step[step] for step in sorted(by_step)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import recipe as recipes
-from groundup.report import figures, funnel, sections
+from groundup.report import chain, figures, funnel, sections
 from groundup.report.material import STAGES, Material
 from groundup.report.sheet import template
 from groundup.run import Run, write_atomic
@@ -51,6 +51,7 @@ def render(run: Run) -> str:
         compression=sections.compression(material),
         cut=_cut(run, material),
         curves=sections.curves(material, found),
+        chain=chain.chain(run, material),
         bits=sections.bits(found),
         quiz=sections.quiz(material),
         time=sections.time(material),

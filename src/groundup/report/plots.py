@@ -86,6 +86,38 @@ def loss(
     return _svg(axes, name, label)
 
 
+def course(
+    name: str,
+    label: str,
+    up: str,
+    steps: list[int],
+    values: list[float],
+    what: str,
+    *,
+    unseen: tuple[list[int], list[float]] | None = None,
+) -> Markup:
+    """Any figure of training, raw and smoothed; `unseen`: the same on what nothing is learned from, with points."""
+    axes = _axes("step", up)
+    smoothed = smooth(values)
+    axes.plot(*_thinned(steps, values), color=FAINT, linewidth=1)
+    axes.plot(*_thinned(steps, smoothed), color=MODEL, linewidth=2.2)
+    ends = [(smoothed[-1], f"{what} {smoothed[-1]:.3g}", MODEL)]
+    shown = list(values)
+    if unseen:
+        axes.plot(*unseen, color=SECOND, linewidth=1.6, marker="o", markersize=4.5)
+        ends.append((unseen[1][-1], f"unseen {unseen[1][-1]:.3g}", SECOND))
+        shown += unseen[1]
+    low, high = min(shown), max(shown)
+    axes.set_ylim(low - 0.08 * (high - low or 1), high + 0.06 * (high - low or 1))
+    _name(axes, ends)
+    return _svg(axes, name, label)
+
+
+def story(what: str, steps: list[int], values: list[float]) -> str:
+    """A chart in words, for who cannot see it."""
+    return f"{what}: {values[0]:.2f} at step {steps[0]:,}, {values[-1]:.2f} at step {steps[-1]:,}, lowest {min(values):.2f}."
+
+
 def held_out(
     name: str, label: str, steps: list[int], values: list[float], marks: Sequence[tuple[str, float]]
 ) -> Markup:

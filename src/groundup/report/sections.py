@@ -265,7 +265,7 @@ def curves(material: Material, figures: dict[str, Any]) -> list[Row]:
         caption = "How surprised the model is by the next token, on text it learns from. Pale: each step. Bold: a moving average."
         made.append(
             {
-                "svg": plots.loss("loss", _story("Training loss", steps, losses), steps, losses),
+                "svg": plots.loss("loss", plots.story("Training loss", steps, losses), steps, losses),
                 "title": "Pretraining loss",
                 "caption": caption,
             }
@@ -280,30 +280,16 @@ def curves(material: Material, figures: dict[str, Any]) -> list[Row]:
             if (value := (figures["baselines"] or {}).get(key)) is not None
         ]
         chart = plots.held_out(
-            "held-out", _story("Held-out bits per byte", steps, values), steps, values, marks
+            "held-out", plots.story("Held-out bits per byte", steps, values), steps, values, marks
         )
         caption = "Measured on a sample of the unseen text while training went on." + (
             " Dashed: what the baselines need." if marks else ""
         )
         made.append({"svg": chart, "title": "Unseen text on the way", "caption": caption})
-    steps, losses = material.tune.points("loss")
-    if len(steps) > 1:
-        places, values = material.tune.points("held_out_answer_loss", looks=True)
-        chart = plots.loss(
-            "tuning",
-            _story("Tuning loss", steps, losses),
-            steps,
-            losses,
-            unseen=(places, values) if len(places) > 1 else None,
-        )
-        caption = "On the answers of question-answer pairs alone." + (
-            " With points: answers about pages it never saw." if len(places) > 1 else ""
-        )
-        made.append({"svg": chart, "title": "Tuning loss", "caption": caption})
     steps, norms = material.pretrain.points("gradient_norm")
     if len(steps) > 1:
         chart = plots.gradient(
-            "gradient", _story("Norm of the gradient", steps, norms), steps, norms, _clip(material)
+            "gradient", plots.story("Norm of the gradient", steps, norms), steps, norms, _clip(material)
         )
         caption = "How strongly each step pulls. Single peaks are clipped and harmless; a steady rise would be a warning."
         made.append({"svg": chart, "title": "Gradient", "caption": caption})
@@ -313,11 +299,6 @@ def curves(material: Material, figures: dict[str, Any]) -> list[Row]:
 def _clip(material: Material) -> float:
     training = (material.stages.get("pretrain", {}).get("depends") or {}).get("training") or {}
     return float(training.get("clip", 1.0))
-
-
-def _story(what: str, steps: list[int], values: list[float]) -> str:
-    """A chart in words, for who cannot see it."""
-    return f"{what}: {values[0]:.2f} at step {steps[0]:,}, {values[-1]:.2f} at step {steps[-1]:,}, lowest {min(values):.2f}."
 
 
 def bits(figures: dict[str, Any]) -> Row | None:
