@@ -22,7 +22,7 @@ from pathlib import Path
 
 STAGES = {
     "collect": "corpus/collected", "clean": "corpus/clean", "tokenizer": "tokenizer", "tokens": "tokens", "plan": "plan",
-    "pretrain": "checkpoints", "tune": "dialogue", "evaluate": "evaluation",
+    "pretrain": "checkpoints", "tune": "dialogue/1-sft", "evaluate": "evaluation",
 }  # fmt: skip
 FIXED = ["training.steps=120", "dialogue.steps=50"]
 NOT_COMPARED = (".lock", "log.jsonl", "manifest.json", "plan.json", "report.html", "funnel.html")

@@ -22,6 +22,7 @@ from groundup.dialogue.chat_template import ChatTemplate, added_tokens, with_tok
 from groundup.dialogue.folders import FOLDER, SILENT, STAGE
 from groundup.errors import GroundupError
 from groundup.generation.engine import Engine
+from groundup.generation.few_rows import suits
 from groundup.generation.weights import Choice, chosen
 from groundup.models.build import Model, parameters
 from groundup.run import read_json
@@ -126,7 +127,7 @@ class Speaker:
         """The model ready to write; what it says ends with its template's mark too."""
         model = self.model()
         ends = [] if self.template is None else [self.template.end]
-        return Engine(model, self.words, precision=chosen(precision, parameters(model.config)), ends=ends)
+        return Engine(model, self.words, precision=chosen(precision, parameters(model.config), kernels=suits(model)), ends=ends)
 
 
 def _stages(run: Path) -> Iterator[Path]:
