@@ -12,8 +12,9 @@ tenth of the prompts (by their text) is held out everywhere. The table, each fig
     ends          answers that come to an end
     follows       answers right by rule, of the held-out tasks that a rule can check (`rule_of`)
 
-and two claims: PPO's gain over SFT in standard errors (paired by prompt, over all seeds' prompts) at a KL below the cap, and the share
-of exact answers that GRPO reaches on copying, reversing and adding, beside SFT's.
+and two claims: what PPO gains over SFT on held-out prompts by the reward model that it was trained against, in standard errors (paired by
+prompt, over all seeds' prompts), at a KL below the cap; beside it the gain by the judge, which says how much of that is more than the
+reward model's mistakes; and the share of exact answers that GRPO reaches on copying, reversing and adding, beside SFT's.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ def prompts(files: dict[str, Any], speaker: Speaker, room: int) -> tuple[list[As
 
 
 def measured(given: Ground, sft: Path, judge: RewardModel, files: dict[str, Any], tokens: int) -> dict[str, Any]:
-    """The figures of a tuned model; `scores` prompt by prompt."""
+    """The figures of a tuned model; `scores` prompt by prompt, `written` the answers in SFT's words."""
     speaker, before = Speaker.of(given.run.path), Speaker.of(sft)
     assert speaker is not None and speaker.template is not None and before is not None and before.template is not None
     model, reference = speaker.model(), before.model()
@@ -200,7 +201,7 @@ def measured(given: Ground, sft: Path, judge: RewardModel, files: dict[str, Any]
     likeliest = author.write(asked, seed=7, greedy=True)
     rules = [(rule, one.text) for (instruction, answer), one in zip(known, likeliest, strict=True) if (rule := rule_of(instruction, answer)) is not None]
     return {
-        "scores": scores, "reward": sum(scores) / len(scores), "kl": sum(kl) / len(kl), "distinct_2": len(set(bigrams)) / max(1, len(bigrams)),
+        "scores": scores, "written": sequences, "reward": sum(scores) / len(scores), "kl": sum(kl) / len(kl), "distinct_2": len(set(bigrams)) / max(1, len(bigrams)),
         "ends": sum(one.ended for one in written) / len(written), "follows": sum(rule(text) for rule, text in rules) / max(1, len(rules)), "rules": len(rules),
         "response_tokens": sum(map(len, said)) / len(said), "seconds": round(read_json(given.run.path / "dialogue" / "manifest.json")["seconds"], 1),
     }  # fmt: skip
@@ -243,9 +244,11 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
     words = Speaker.of(judged.run.path)
     assert words is not None
     judge = RewardModel.load(judged.run.path / "dialogue" / "2-reward", words.words.digest, words.words.special["<|pad|>"])
-    gains: dict[str, list[float]] = {"ppo": [], "sft": []}
+    by_judge: dict[str, list[float]] = {"ppo": [], "sft": []}
+    by_own: dict[str, list[float]] = {"ppo": [], "sft": []}
     for seed in range(1, seeds + 1):
         first: Path | None = None
+        answers: list[Any] = []
         for method in [name for name in METHODS if name == "sft" or name in only]:
             more = {**common, "stages": stages(method, quick)}
             if method == "openchat":  # its classes stand in front of each turn; the marks are those of all
@@ -258,14 +261,21 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
             first = first or given.run.path
             row = measured(given, first, judge, files, tokens)
             say(f"{method}, seed {seed}: {time.perf_counter() - began:.0f} s, reward {row['reward']:.3f}, kl {row['kl']:.2f}")
-            if method in gains:
-                gains[method] += row["scores"]
-            table.setdefault(method, []).append({name: value for name, value in row.items() if name != "scores"})
+            if method == "sft":
+                answers = row["written"]
+            if method == "ppo":
+                own = RewardModel.load(given.run.path / "dialogue" / "2-reward", words.words.digest, judge.pad)
+                by_own["sft"] += own.scores(answers)
+                by_own["ppo"] += own.scores(row["written"])
+            if method in by_judge:
+                by_judge[method] += row["scores"]
+            table.setdefault(method, []).append({name: value for name, value in row.items() if name not in ("scores", "written")})
             given.run.close()
     found: dict[str, Any] = {
         "table": {method: {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} for method, rows in table.items()},
         "by_seed": table, "judge": {name: accuracy.get(name) for name in ("accuracy", "standard_error", "length_accuracy", "chance", "expected_calibration_error", "held_out_pairs")},
-        "minutes": minutes, "seeds": seeds, "kl_cap": KL_CAP, "ppo_reward_gain_in_standard_errors": paired(gains["ppo"], gains["sft"]) if gains["ppo"] else None,
+        "minutes": minutes, "seeds": seeds, "kl_cap": KL_CAP, "ppo_reward_gain_in_standard_errors": paired(by_own["ppo"], by_own["sft"]) if by_own["ppo"] else None,
+        "ppo_judge_gain_in_standard_errors": paired(by_judge["ppo"], by_judge["sft"]) if by_own["ppo"] else None,
         "ppo_kl": None if "ppo" not in table else sum(row["kl"] for row in table["ppo"]) / seeds, "grpo_exact_answer_share": None, "sft_exact_answer_share": None,
     }  # fmt: skip
     if "grpo" in only:
@@ -314,7 +324,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"| {method} | {row['reward']:.3f} | {row['kl']:.2f} | {row['distinct_2']:.3f} | {row['ends']:.1%} | {row['follows']:.1%} | {row['response_tokens']:.0f} | {row['seconds']:.0f} |"
         )
     if found["ppo_reward_gain_in_standard_errors"] is not None:
-        lines.append(f"\nPPO over SFT: {found['ppo_reward_gain_in_standard_errors']:.1f} standard errors at KL {found['ppo_kl']:.2f} (cap {found['kl_cap']:g})")
+        lines.append(f"\nPPO over SFT: {found['ppo_reward_gain_in_standard_errors']:.1f} standard errors at KL {found['ppo_kl']:.2f} (cap {found['kl_cap']:g}); by the judge {found['ppo_judge_gain_in_standard_errors']:.1f}")
     if found["grpo_exact_answer_share"] is not None:
         lines.append(f"exact answers on copy, reverse, add: SFT {found['sft_exact_answer_share']:.1%}, GRPO {found['grpo_exact_answer_share']:.1%}")
     return "\n".join(lines)

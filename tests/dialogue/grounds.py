@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def ground(path: Path, dialogue: dict[str, Any], *, home: Path | None = None, config: ModelConfig = CONFIG, training: dict[str, Any] | None = None, **more: Any) -> Ground:
+def ground(path: Path, dialogue: dict[str, Any], *, home: Path | None = None, follows: bool = False, config: ModelConfig = CONFIG, training: dict[str, Any] | None = None, **more: Any) -> Ground:
     """A run in `path` whose base model is of random weights; `dialogue`: the recipe's section, `home`: where
     its files are."""
     own = {name: names for name, names in files(home or path.parent / "files").items() if name != "prompts"}
@@ -53,7 +53,7 @@ def ground(path: Path, dialogue: dict[str, Any], *, home: Path | None = None, co
         "name": "r", "sources": [{"kind": "files", "path": "x"}], "tokens": {"kind": "bytes"}, "training": {"track": [], "evaluations": 2, **(training or {})},
         "dialogue": {"steps": 4, **own, **dialogue}, **more,
     })  # fmt: skip
-    run = Run.open(path, recipe)
+    run = Run.follow(path, recipe) if follows else Run.open(path, recipe)
     clean = run.stage("clean", "corpus/clean", depends={}, inputs={})
     if not clean.done:
         texts = [f"{one} and {other} are words. " * 4 for one in WORDS for other in WORDS[:4]]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from grounds import CONFIG, files, write_rows
 
 from groundup import recipe as recipes
@@ -92,6 +93,7 @@ def test_a_method_brings_what_it_builds_on() -> None:
     for name in ("lima", "openchat"):
         path = recipes.shipped(name)
         assert path is not None and recipes.load(path).dialogue.stages[0].method == name  # type: ignore[union-attr]
-    listed = recipes.parse({"name": "r", "sources": [{"kind": "files", "path": "x"}], "dialogue": ["sft", "reward", "ppo"]})
+    listed = recipes.parse({"name": "r", "sources": [{"kind": "files", "path": "x"}], "dialogue": ["sft", "reward", "ppo"]}, ["dialogue.steps=7"])
+    assert listed.dialogue is not None and listed.dialogue.steps == 7
     assert [stage.method for stage in listed.dialogue.stages] == ["sft", "reward", "ppo"]  # type: ignore[union-attr]
-    assert recipes.parse(__import__("yaml").safe_load(recipes.dump(listed))) == listed
+    assert recipes.parse(yaml.safe_load(recipes.dump(listed))) == listed

@@ -23,6 +23,7 @@ from groundup.recipe.methods import BETAS, Preference, Reward
 from groundup.run import write_json
 from groundup.training import checkpoint
 from groundup.training.objectives import Batch, Objective, borders
+from groundup.training.precision import Precision, autocast
 from groundup.training.preference import DPO, IPO, KTO, ORPO, SimPO, answer_logps
 from groundup.training.preference import Reward as RewardObjective
 from groundup.training.schedules import Schedule
@@ -68,9 +69,9 @@ def prefer(link: Link) -> None:
     batches = _batches(link, learned, batch, model.config.context)
     unseen = _batches(link, held_out, len(held_out), model.config.context) if held_out else None
     if wish.method not in ("orpo", "simpo"):
-        batches.measure(_sums(model))
+        batches.measure(_sums(model, link.planned["precision"]))
         if unseen is not None:
-            unseen.measure(_sums(model))
+            unseen.measure(_sums(model, link.planned["precision"]))
     model = link.low_rank(model, tables=wish.method == "orpo")
     steps = max(1, round(wish.epochs * batches.steps_per_epoch))
     say(f"{link.title}: {len(learned):,} {'groups of answers' if wish.method == 'kto' else 'rankings'}, {len(held_out):,} held out, {steps:,} steps")
@@ -126,14 +127,15 @@ def _batches(link: Link, elements: Sequence[Element], batch: int, context: int, 
     return PackedPreferences(elements, context, each, parts, link.recipe.seed, link.speech.words.special["<|pad|>"], scored=scored)
 
 
-def _sums(model: Decoder) -> Callable[[Batch], Tensor]:
-    """The log-probabilities of a batch's answers under a model."""
+def _sums(model: Decoder, precision: Precision) -> Callable[[Batch], Tensor]:
+    """The log-probabilities of a batch's answers under a model, in the trainer's precision."""
 
     @torch.no_grad()
     def sums(batch: Batch) -> Tensor:
         was = model.training
         model.eval()
-        found = answer_logps(model, model.hidden(batch["tokens"], batch["positions"], borders(batch)), batch).sums_A
+        with autocast(precision):
+            found = answer_logps(model, model.hidden(batch["tokens"], batch["positions"], borders(batch)), batch).sums_A
         model.train(was)
         return found
 

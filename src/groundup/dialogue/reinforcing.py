@@ -76,7 +76,7 @@ def reinforce(link: Link) -> None:
     )
     batches = Rollouts(
         author, reference, learned, score, teach, beta, answers, group, minibatch, inner, int(link.planned["micro_batch"]), pad, link.recipe.seed,
-        link.ground.run, link.stage.work, link.title, link.stage.key, wish.unfinished,
+        link.ground.run, link.stage.work, link.title, link.stage.key, link.planned["precision"], wish.unfinished,
     )  # fmt: skip
     if isinstance(wish, Ppo) and wish.pretraining:
         batches.pretraining, batches.coefficient = _text(link, context, minibatch), wish.pretraining

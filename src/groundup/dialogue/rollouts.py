@@ -37,6 +37,7 @@ from groundup.training import checkpoint, policy
 from groundup.training.lora import merged_state
 from groundup.training.objectives import Batch
 from groundup.training.parallel import World
+from groundup.training.precision import Precision, autocast
 from groundup.training.token_logps import token_logps
 from groundup.training.value_head import ActorCritic
 
@@ -134,16 +135,17 @@ def take_merged(plain: Decoder, model: Decoder) -> None:
 
 
 @torch.no_grad()
-def logps_of(model: Decoder, sequences: Sequence[Answered], pad: int) -> list[Tensor]:
-    """ln p of each token written, each (W,), by the trainer's forward pass."""
+def logps_of(model: Decoder, sequences: Sequence[Answered], pad: int, precision: Precision = "fp32") -> list[Tensor]:
+    """ln p of each token written, each (W,), by the trainer's forward pass in its precision."""
     was = model.training
     model.eval()
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
     for batch, numbers, places in rows_of(sequences, model.config.context, pad):
-        states_BTD = model.hidden(batch["tokens"], batch["positions"], batch["segments"]) * model.config.logits_scale
         there = batch["weights"] > 0
         logps_BT = torch.zeros(there.shape)
-        logps_BT[there] = token_logps(states_BTD[there], model.head_weight, batch["targets"][there], softcap=model.config.softcap).logps_N
+        with autocast(precision):
+            states_BTD = model.hidden(batch["tokens"], batch["positions"], batch["segments"]) * model.config.logits_scale
+            logps_BT[there] = token_logps(states_BTD[there], model.head_weight, batch["targets"][there], softcap=model.config.softcap).logps_N
         for number, (row, span, _) in zip(numbers, places, strict=True):
             found[number] = logps_BT[row, span].clone()
     model.train(was)
@@ -151,12 +153,13 @@ def logps_of(model: Decoder, sequences: Sequence[Answered], pad: int) -> list[Te
 
 
 @torch.no_grad()
-def values_of(model: ActorCritic, sequences: Sequence[Answered], pad: int) -> list[Tensor]:
+def values_of(model: ActorCritic, sequences: Sequence[Answered], pad: int, precision: Precision = "fp32") -> list[Tensor]:
     """What the critic expects at each place that writes, each (W,)."""
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
     model.critic.eval()
     for batch, numbers, places in rows_of(sequences, model.config.context, pad):
-        scores_BT = model.critic.scores(batch["tokens"], batch["positions"], batch["segments"])
+        with autocast(precision):
+            scores_BT = model.critic.scores(batch["tokens"], batch["positions"], batch["segments"])
         for number, (row, span, _) in zip(numbers, places, strict=True):
             found[number] = scores_BT[row, span].clone()
     model.critic.train(model.training)
@@ -189,6 +192,8 @@ class Rollouts:
     """The stage's folder."""
     title: str
     key: str
+    precision: Precision = "fp32"
+    """The trainer's."""
     unfinished: float | None = None
     """Score of an answer without an end, in place of its own."""
     pretraining: Batches | None = None
@@ -260,8 +265,8 @@ class Rollouts:
         scores = self.score([prompt for prompt in mine for _ in range(self.group)], written)
         model = self.author.model
         sequences = [one.sequence for one in written]
-        logps, reference = logps_of(model, sequences, self.pad), logps_of(self.reference, sequences, self.pad)
-        values = values_of(model, sequences, self.pad) if isinstance(model, ActorCritic) else None
+        logps, reference = (logps_of(one, sequences, self.pad, self.precision) for one in (model, self.reference))
+        values = values_of(model, sequences, self.pad, self.precision) if isinstance(model, ActorCritic) else None
         if world.size > 1:  # the answers to one prompt are one process's, so they stay together
             written, scores = _all(world, written), _all(world, scores)
             logps, reference = _all(world, logps), _all(world, reference)

@@ -13,7 +13,7 @@ from groundup.recipe.strict import Strict
 class Dialogue(Strict):
     """From a base model to an assistant: a chain of stages, by default supervised tuning on question-answer pairs alone.
 
-    A list stands for its stages: `dialogue: [sft, reward, ppo]`.
+    A list in its place stands for its stages: `dialogue: [sft, reward, ppo]`.
     """
 
     stages: Annotated[list[Stage], Field(min_length=1)] = [Supervised()]
@@ -47,8 +47,6 @@ class Dialogue(Strict):
     @classmethod
     def _names(cls, data: Any) -> Any:
         """Methods by their names alone."""
-        if isinstance(data, list):
-            data = {"stages": data}
         if not isinstance(data, dict) or not isinstance(data.get("stages"), list):
             return data
         return {**data, "stages": [{"method": one} if isinstance(one, str) else one for one in data["stages"]]}

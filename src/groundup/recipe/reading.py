@@ -63,6 +63,8 @@ def _absolute(place: Any, keys: list[str], folder: Path) -> None:
 
 def parse(data: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:
     """Check a recipe given as plain data, after applying overrides. Raises RequestError naming key and cause."""
+    if isinstance(data.get("dialogue"), list):  # so that what it leaves out can be overridden
+        data["dialogue"] = {"stages": data["dialogue"]}
     for override in overrides or []:
         _apply(data, override)
     try:
