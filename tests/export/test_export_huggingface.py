@@ -12,12 +12,15 @@ import torch
 from hard_strings import hard_strings
 from small import tokenizer_text
 
+from groundup.dialogue.chat_formats import CHATML
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.format.record import Message
+from groundup.dialogue.speaker import Speech
 from groundup.errors import RequestError
 from groundup.export import export
 from groundup.export.leaving import Leaving
 from groundup.models.huggingface import load
+from groundup.models.widen import widened
 from groundup.run import Run, write_atomic
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
@@ -198,3 +201,23 @@ def test_through_the_command_and_back(make_run: MakeRun, tmp_path: Path, capsys:
     back = checkpoint.load_model(tmp_path / "runs" / "out" / "checkpoints" / "step-0000000").state_dict()
     assert all(torch.equal(back[name], value) for name, value in mine.items())
     assert load(tmp_path / "out").config.portable
+
+
+def test_a_format_with_marks_of_its_own_leaves_with_them(make_run: MakeRun, tmp_path: Path) -> None:
+    """Tuned in ChatML: the marks that were added, the template and the end are in the folder, and the ids are ours."""
+    run = make_run(tuned=True)
+    text = (run.path / "tokenizer" / "tokenizer.json").read_text()
+    speech, known = Speech.of(text, CHATML), Tokenizer(text).size
+    folder = run.path / "dialogue" / "1-sft"
+    model = widened(checkpoint.load_model(folder / "step-0000007"), known, speech.words.size)
+    checkpoint.save(folder, 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": speech.words.digest})
+    for name, said in speech.files.items():
+        write_atomic(folder / name, said)
+    export(run, "hf", tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    messages = [{"role": message.role, "content": message.content} for message in TALK]
+    assert theirs.apply_chat_template(messages, add_generation_prompt=True)["input_ids"] == speech.template.prompt(TALK)
+    assert theirs.eos_token == "<|im_end|>" and theirs.eos_token_id == speech.template.end
+    ends = transformers.GenerationConfig.from_pretrained(tmp_path / "out").eos_token_id
+    assert speech.template.end in ends and speech.words.special["<|end_of_text|>"] in ends
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.vocab_size == speech.words.size
