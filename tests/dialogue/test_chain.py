@@ -85,6 +85,8 @@ def test_instructgpt_end_to_end(after_sft: Callable[..., Ground]) -> None:
     assert {"score", "kl", "beta", "response_tokens", "ended"} <= given.run.events("rollout", stage.key)[-1].keys()
     whole = json.loads((given.run.path / "dialogue" / "manifest.json").read_text())
     assert whole["chain"] == ["1-sft", "2-reward", "3-ppo"] and whole["speaks"] == "3-ppo" and whole["digest"] == stage.digest
+    (wins,) = whole["win_rates"]
+    assert (wins["stage"], wins["over"]) == ("3-ppo", "1-sft") and wins["win_rate"] > 0.5 and wins["prompts"] > 5
     assert not (stage.final / "rounds").exists() and len((stage.final / "shown.jsonl").read_text().splitlines()) == 5
     # what is talked to has no critic
     speaker = Speaker.of(given.run.path)

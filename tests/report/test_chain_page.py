@@ -34,6 +34,8 @@ def chained(path: Path) -> Run:
         log.writelines(json.dumps(line) + "\n" for line in lines)
     for name, answer in (("1-sft", "first"), ("3-ppo", f"better {HOSTILE}")):
         write_atomic(folder / name / "shown.jsonl", json.dumps({"question": "What is `x`?", "answer": answer}) + "\n")
+    whole = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", {**whole, "win_rates": [{"stage": "3-ppo", "over": "1-sft", "win_rate": 0.75, "standard_error": 0.054, "prompts": 64}]})
     return run
 
 
@@ -48,6 +50,7 @@ def test_a_chain_is_told(tmp_path: Path) -> None:
     assert dict(ppo["facts"])["Held-out reward before"] == "0.020 ± 0.110" and "99.00" not in ppo["charts"][0]["svg"]
     assert found["answers"] == [{"question": "What is `x`?", "answers": [("Supervised tuning", "first"), ("PPO", f"better {HOSTILE}")]}]
     html = page.render(run)
+    assert "PPO over Supervised tuning" in html and "75 % ± 5.4 of 64 held-out prompts" in html
     assert "From a base model to an assistant" in html and HOSTILE not in html
 
 

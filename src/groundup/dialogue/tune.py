@@ -27,11 +27,12 @@ from groundup.dialogue.preferring import prefer, reward
 from groundup.dialogue.reinforcing import reinforce
 from groundup.dialogue.speaker import Speaker, Speech, usual_format
 from groundup.dialogue.supervised import supervise
+from groundup.dialogue.wins import held_out_prompts, win_rates
 from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig
 from groundup.models.presets import adamw_rate
 from groundup.recipe import Dialogue
-from groundup.recipe.methods import OpenChat
+from groundup.recipe.methods import OpenChat, Reward
 from groundup.recipe.methods import Stage as Method
 from groundup.run import FORMAT, Run, Stage, digest, digest_file, read_json, write_json
 from groundup.training import checkpoint
@@ -160,13 +161,23 @@ def _set_aside(run: Run, wish: Dialogue) -> None:
 
 
 def _sum_up(ground: Ground, stages: list[Stage], speaks: Stage) -> None:
-    """The folder's own manifest: the chain, and the figures of whom one talks to."""
+    """The folder's own manifest: the chain, its win rates where it has a reward model, and the figures of whom one talks to."""
     manifests = [stage.manifest for stage in stages if stage.manifest is not None]
     assert speaks.manifest is not None
-    write_json(ground.run.path / FOLDER / "manifest.json", {
-        "format": FORMAT, "stage": "tune", "key": digest([one["key"] for one in manifests]), "digest": speaks.digest, "depends": {},
+    path, key = ground.run.path / FOLDER / "manifest.json", digest([one["key"] for one in manifests])
+    if path.is_file() and read_json(path).get("key") == key:
+        return
+    wins: list[dict[str, Any]] = []
+    judge = next((method for method in ground.wish.stages if isinstance(method, Reward)), None)
+    if judge is not None:
+        speaking = {stage.name: stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method.method not in SILENT}
+        folder = next(stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method is judge)
+        prompts = held_out_prompts(ground.wish.preferences, judge.held_out) if len(speaking) > 1 else []
+        wins = win_rates(speaking, folder, prompts) if prompts else []
+    write_json(path, {
+        "format": FORMAT, "stage": "tune", "key": key, "digest": speaks.digest, "depends": {},
         "inputs": ground.inputs, "versions": speaks.manifest["versions"],
-        "chain": [one["stage"] for one in manifests], "speaks": speaks.name,
+        "chain": [one["stage"] for one in manifests], "speaks": speaks.name, "win_rates": wins,
         "counts": speaks.manifest["counts"], "seconds": round(sum(one["seconds"] for one in manifests), 3),
     })  # fmt: skip
 

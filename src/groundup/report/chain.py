@@ -35,7 +35,8 @@ FACTS = (
 
 
 def chain(run: Run, material: Material) -> Row | None:
-    """The stages in order, each with `name`, `facts`, `charts`; `answers` to the questions that all were asked. None where nothing was tuned, or
+    """The stages in order, each with `name`, `facts`, `charts`; `answers` to the questions that all were asked; `wins` of each over an earlier
+    one by the reward model. None where nothing was tuned, or
     what was tuned belongs to another base."""
     folder = run.path / FOLDER
     if not folder.is_dir() or ("tune" not in material.stages and (folder / "manifest.json").is_file()):
@@ -54,7 +55,11 @@ def chain(run: Run, material: Material) -> Row | None:
             shown[title] = {row["question"]: row["answer"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
     asked = list(next(iter(shown.values()), {}))
     answers = [{"question": one, "answers": [(who, said[one]) for who, said in shown.items() if one in said]} for one in asked]
-    return {"stages": stages, "answers": answers if len(shown) > 1 else []} if stages else None
+    summed = run.manifest(FOLDER) or {}
+    wins = [
+        {**row, "stage": NAMES[row["stage"].split("-")[1]], "over": NAMES[row["over"].split("-")[1]]} for row in summed.get("win_rates") or []
+    ]  # fmt: skip
+    return {"stages": stages, "answers": answers if len(shown) > 1 else [], "wins": wins} if stages else None
 
 
 def _facts(counts: Row) -> list[tuple[str, str]]:
