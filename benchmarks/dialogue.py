@@ -60,7 +60,7 @@ METHODS: dict[str, list[Any]] = {
     "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 4096, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "pretraining": 0.1}],
 }  # fmt: skip
 QUICK = {"ppo": {"episodes": 768, "rollouts": 128}, "lima": {"epochs": 2}, "openchat": {"epochs": 1}, "dpo": {"epochs": 1}, "reward": {"epochs": 1}}
-TOY_SFT, TOY_GRPO = 3000, {"method": "grpo", "group": 8, "batch": 256, "episodes": 40_960, "max_tokens": 12, "learning_rate_share": 0.05, "kl": 0.01}
+TOY_SFT, TOY_GRPO = 5500, {"method": "grpo", "group": 8, "batch": 256, "episodes": 40_960, "max_tokens": 12, "learning_rate_share": 0.05, "kl": 0.01}
 
 
 # --- data ----------------------------------------------------------------------------------------------------------------
@@ -102,13 +102,13 @@ def toys(work: Path) -> dict[str, str]:
     """Copying, reversing and adding, a prompt and the rule for it; and a few solved ones."""
     draw, seen = random.Random(5), set()
     solved, asked = [], []
-    while len(asked) < 3 * TOY_SFT:
-        kind = ("copy", "reverse", "add")[len(seen) % 3]
+    while len(asked) < 2 * TOY_SFT:
+        kind = ("copy", "add", "reverse", "add", "add")[len(seen) % 5]  # sums are the hard part
         if kind == "add":
             a, b = draw.randint(10, 99), draw.randint(10, 99)
             prompt, answer = f"{' '.join(str(a))} + {' '.join(str(b))}", " ".join(str(a + b))
         else:
-            letters = [draw.choice("abcdefghij") for _ in range(4)]
+            letters = [draw.choice("abcdefghij") for _ in range(5)]
             prompt, answer = f"{kind} {' '.join(letters)}", " ".join(letters if kind == "copy" else letters[::-1])
         if prompt in seen:
             continue
