@@ -173,7 +173,7 @@ def roles(names: dict[str, int]) -> dict[str, int]:
 
 # A space between letters: every pattern starts a piece there whatever comes before or after, so encoding the two sides
 # apart gives the same tokens.
-_BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
+BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
 
 
 def pieces(text: str, *, anywhere: bool) -> Iterator[str]:
@@ -187,7 +187,7 @@ def pieces(text: str, *, anywhere: bool) -> Iterator[str]:
         if anywhere:
             end = start + PIECE
         else:
-            border = _BORDER.search(text, start + PIECE, start + LONGEST_PIECE)
+            border = BORDER.search(text, start + PIECE, start + LONGEST_PIECE)
             end = border.start() if border else start + LONGEST_PIECE
         yield text[start:end]
         start = end
