@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from groundup.evaluation.encoding import Pair
@@ -77,7 +78,7 @@ class PrefixScorer:
         return list(zip(totals.tolist(), greedy.tolist(), strict=True))
 
 
-def _read(step: Sequence[Piece], scores_WV: Tensor, totals: np.ndarray, greedy: np.ndarray) -> None:  # type: ignore[type-arg]
+def _read(step: Sequence[Piece], scores_WV: Tensor, totals: NDArray[np.float64], greedy: NDArray[np.bool_]) -> None:
     """Give each text what it reads of a step's scores."""
     rows: list[int] = []
     targets: list[int] = []

@@ -30,7 +30,7 @@ from groundup.run import digest
 Kind = Literal["choice", "truthful", "greedy", "average", "generate"]
 Pairing = Literal["split", "common"]
 Metric = Literal[
-    "acc", "acc_norm", "acc_bytes", "mc1", "mc2", "gold_probability", "perplexity", "log_likelihood", "exact_match", "exact_match_flexible",
+    "acc", "acc_norm", "acc_bytes", "mc1", "mc2", "gold_probability", "perplexity", "exact_match", "exact_match_flexible",
     "pass_at_1",
 ]  # fmt: skip
 
