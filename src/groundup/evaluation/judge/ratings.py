@@ -8,6 +8,8 @@ Hunter's iteration (2004); a tie is half a win for each. One drawn match against
 without it whoever never lost would be infinitely strong.
 
 Intervals resample questions, not matches: matches about one question are no independent witnesses.
+
+Shapes: S samples, Q questions, N matches, M models.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ class Rating:
 def bradley_terry(matches: Sequence[Match], draws: int = 1000, seed: int = 1234) -> list[Rating]:
     """The models, strongest first."""
     models, first, second, scores, question = _arrays(matches)
-    weights_SQ = _resampled(int(question.max()) + 1, draws, seed)
-    weights_SM = np.concatenate([np.ones((1, len(matches))), weights_SQ[:, question]])
+    resampled_SQ = _resampled(int(question.max()) + 1, draws, seed)
+    weights_SN = np.concatenate([np.ones((1, len(matches))), resampled_SQ[:, question]])
     n = len(models)
     wins_SMM = np.zeros((draws + 1, n * n))
-    for sample, weights in enumerate(weights_SM):
+    for sample, weights in enumerate(weights_SN):
         wins_SMM[sample] = np.bincount(first * n + second, weights * scores, n * n) + np.bincount(second * n + first, weights * (1 - scores), n * n)
     return _ratings(models, _strengths(wins_SMM.reshape(-1, n, n)), first, second)
 
