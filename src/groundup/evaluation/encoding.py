@@ -69,16 +69,21 @@ class Encoder:
 
     def _split(self, requests: Sequence[Request]) -> list[Pair]:
         found: list[Pair] = []
+        contexts: dict[str, list[int]] = {}  # one list for all choices
         for request in requests:
-            context, whole = self._both(request)
-            found.append((context.tolist() or [self._end_of_text], whole[len(context) :].tolist()))
+            before, end, whole_end = self._parts(request)
+            if request.context not in contexts:
+                contexts[request.context] = self._joined([*before, end]) or [self._end_of_text]
+            # what stands before `end` is the same in both, so as many tokens
+            found.append((contexts[request.context], self._known[whole_end][len(self._known[end]) :].tolist()))
         return found
 
     def _common(self, requests: Sequence[Request]) -> list[Pair]:
-        both = [self._both(request) for request in requests]
-        wholes = [[self._end_of_text, *whole.tolist()] for _, whole in both]
+        parts = [self._parts(request) for request in requests]
+        wholes = [[self._end_of_text, *self._joined([*before, whole_end])] for before, _, whole_end in parts]
         if len(requests) == 1:
-            context = [self._end_of_text, *both[0][0].tolist()]
+            before, end, _ = parts[0]
+            context = [self._end_of_text, *self._joined([*before, end])]
             begin = min(_shared([context, wholes[0]]), len(wholes[0]) - 1)
             return [(wholes[0][:begin], wholes[0][begin:])]
         shortest = min(map(len, wholes))
@@ -87,12 +92,6 @@ class Encoder:
             return [(whole[:begin], whole[begin:]) for whole in wholes]
         ending = min(_shared([whole[::-1] for whole in wholes]), shortest - 1)
         return [(whole[:-ending], whole[-ending:]) if ending else (whole, []) for whole in wholes]
-
-    def _both(self, request: Request) -> tuple[Ids, Ids]:
-        """Tokens of the context alone, and of both."""
-        before, end, whole_end = self._parts(request)
-        head = [self._known[text] for text in before]
-        return _joined([*head, self._known[end]]), _joined([*head, self._known[whole_end]])
 
     def _stretches(self, request: Request) -> Iterable[str]:
         before, end, whole_end = self._parts(request)
@@ -104,6 +103,11 @@ class Encoder:
         bounds = [0, *places]
         last = request.context[bounds[-1] :]
         return [request.context[begin:end] for begin, end in zip(bounds, places, strict=False)], last, last + request.continuation
+
+    def _joined(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of stretches, one after the other."""
+        found: list[int] = np.concatenate([self._known[text] for text in texts]).tolist()
+        return found
 
     def _learn(self, texts: Iterable[str]) -> None:
         new = list({text: None for text in texts if text not in self._known})
@@ -159,6 +163,3 @@ def _shared(sequences: Sequence[Sequence[int]]) -> int:
     length = min(map(len, sequences))
     return next((place for place in range(length) if any(one[place] != first[place] for one in sequences)), length)
 
-
-def _joined(parts: Sequence[Ids]) -> Ids:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from groundup.errors import GroundupError, RequestError
 from groundup.evaluation.judge import prompts
@@ -25,7 +25,6 @@ from groundup.evaluation.scoring import Figure, mean
 
 Ask = Callable[[prompts.Messages], str]
 Winner = Literal["first", "second", "tie"]
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,8 @@ def gauntlet(label: str, rows: list[Row], entry: Entry) -> Task:
     requests, solved, gold = _FORMS[entry.form]
     items = []
     for place, row in enumerate(rows):
-        others = [number for number in range(len(rows)) if number != place]
-        drawn = random.Random(SHOT_SEED + place).sample(others, entry.shots)
-        before = "".join(f"{solved(rows[number], separator)}\n\n" for number in drawn)
+        others = random.Random(SHOT_SEED + place).sample(range(len(rows) - 1), entry.shots)  # places among all rows but this one
+        before = "".join(f"{solved(rows[other + (other >= place)], separator)}\n\n" for other in others)
         items.append(Item(row.name, requests(row, before, separator), (gold(row),)))
     return Task(label, _KINDS[entry.form], items, ("acc",), entry.shots, (rows[0].file,), baseline=entry.baseline, pairing="common")
 
