@@ -69,7 +69,8 @@ def winograd() -> Rows:
     found = []
     for row in rows("mosaic_gauntlet/language_understanding/winogrande.jsonl.gz"):
         one, other = row["context_options"]
-        common = os.path.commonprefix([one, other]).rpartition(" ")[0] + " "
+        same = next(place for place, (a, b) in enumerate(zip(one + "|", other + "|", strict=False)) if a != b)
+        common = one[: one.rfind(" ", 0, same) + 1]
         found.append({"sentence": f"{common}_ {row['continuation']}", "option1": one[len(common) :], "option2": other[len(common) :], "answer": str(row["gold"] + 1)})
     return found
 

@@ -71,7 +71,7 @@ def test_mmlus_shape_reads_its_examples_about_once_a_lane() -> None:
     _, read, steps = follow(texts, Budget(lanes=8, tokens=8192, scores=1000))
     needed = 10 * 600 + 400 * 100
     assert read <= 1.25 * needed and read < sum(len(text.tokens) for text in texts) / 20
-    assert steps <= 400 / 8 * 1.5  # the lanes are kept busy
+    assert steps <= 400 / 8 * 2  # ten runs for eight lanes: the last two are read side by side
 
 
 def test_arcs_shape_reads_each_question_once() -> None:

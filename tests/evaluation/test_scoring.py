@@ -8,7 +8,19 @@ import statistics
 import numpy as np
 import pytest
 
-from groundup.evaluation.scoring import Figure, centred, core, figures, groups, mean, mean_of_means, perplexity, quoted, score, score_text
+from groundup.evaluation.scoring import (
+    Figure,
+    centred,
+    core,
+    figures,
+    groups,
+    mean,
+    mean_of_means,
+    perplexity,
+    quoted,
+    score,
+    score_text,
+)
 from groundup.evaluation.tasks.item import Item, Request, Task, choice_item
 
 

@@ -37,7 +37,7 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
     share, spread = right / n, z * z / n
     middle = (share + spread / 2) / (1 + spread)
     reach = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return 0.0 if right == 0 else middle - reach, 1.0 if right == n else middle + reach
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ import pytest
 
 from groundup.errors import GroundupError, RequestError
 from groundup.evaluation.judge import prompts
-from groundup.evaluation.judge.matches import judge_pair, judge_relative, judge_single, relative_per_cent, win_rate
+from groundup.evaluation.judge.matches import (
+    judge_pair,
+    judge_relative,
+    judge_single,
+    relative_per_cent,
+    win_rate,
+)
 from groundup.evaluation.judge.questions import Question
 from groundup.evaluation.judge.verdicts import pair_verdict, single_score, two_scores
 

@@ -15,14 +15,15 @@ from groundup.evaluation.tasks.jsonl import own_task
 HEADER = "Eval Task,Task Category,Task Type,#shots,#datapoints,Random baseline,Centered Metric?,Description\n"
 
 
-def write_table(folder: Path, lines: str) -> None:
+def write_table(folder: Path, lines: str) -> Data:
     (folder / "dclm_core_eval_meta_data.csv").write_text(HEADER + lines)
+    return Data(folder)
 
 
 def test_choices_with_drawn_examples(put, tmp_path: Path) -> None:
     rows = [{"query": f"Question: {n}?", "choices": [f"a{n}", f"b{n}"], "gold": n % 2} for n in range(6)]
-    data = put("gauntlet/boolq.jsonl", rows)
-    write_table(tmp_path / "tasks", "boolq,reading,multiple choice,2,6,62,,words\n")
+    put("gauntlet/boolq.jsonl", rows)
+    data = write_table(tmp_path / "tasks", "boolq,reading,multiple choice,2,6,62,,words\n")
     (task,), missing = core(data, ("boolq",))
     assert missing == [] and task.baseline == task.chance == 0.62 and task.kind == "average" and task.pairing == "common"
     shuffled = list(rows)
@@ -36,8 +37,8 @@ def test_choices_with_drawn_examples(put, tmp_path: Path) -> None:
 
 def test_schemas_and_language(put, tmp_path: Path) -> None:
     put("winograd_wsc.jsonl", [{"context_options": ["Ann so Ann", "Ann so Bo"], "continuation": "was glad.", "gold": 1}])
-    data = put("coqa.jsonl", [{"context": " A text. ", "continuation": "yes"}])
-    write_table(tmp_path / "tasks", "winograd,language,schema,0,1,50,,words\ncoqa,reading,language modeling,0,1,0,,words\ntriviaqa,x,question answering,3,1,0,,words\n")
+    put("coqa.jsonl", [{"context": " A text. ", "continuation": "yes"}])
+    data = write_table(tmp_path / "tasks", "winograd,language,schema,0,1,50,,words\ncoqa,reading,language modeling,0,1,0,,words\ntriviaqa,x,question answering,3,1,0,,words\n")
     tasks, missing = core(data, ("winograd", "coqa"))
     assert missing == [] and [task.kind for task in tasks] == ["average", "greedy"]
     assert [(one.context, one.continuation) for one in tasks[0].items[0].requests] == [("Ann so Ann", " was glad."), ("Ann so Bo", " was glad.")]
@@ -46,8 +47,8 @@ def test_schemas_and_language(put, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(put, tmp_path: Path) -> None:
-    data = put("copa.jsonl", [{"query": "q", "choices": ["a", "b"], "gold": 0}])
-    write_table(tmp_path / "tasks", "copa,reasoning,multiple choice,0,100,50,,words\nsquad,reading,language modeling,10,10570,0,,words\n")
+    put("copa.jsonl", [{"query": "q", "choices": ["a", "b"], "gold": 0}])
+    data = write_table(tmp_path / "tasks", "copa,reasoning,multiple choice,0,100,50,,words\nsquad,reading,language modeling,10,10570,0,,words\n")
     tasks, missing = core(data, ("copa", "squad"))
     assert [task.name for task in tasks] == ["copa"] and missing == ["squad"]
     with pytest.raises(RequestError, match="no task jeopardy"):

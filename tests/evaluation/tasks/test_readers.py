@@ -134,7 +134,7 @@ def test_truthfulqa(put, row) -> None:
 
 @pytest.mark.parametrize(
     ("targets", "said"),
-    [({"yes": 0, "no": 0}, "0 true answers"), ({"yes": 1, "no": 2}, "label 0 or 1"), ({"yes": 1}, "1 answer"), ({"choices": ["a", "b"], "labels": [1]}, "label 0 or 1 for each")],
+    [({"yes": 0, "no": 0}, "0 true answers"), ({"yes": 1, "no": 2}, "label 0 or 1"), ({"yes": 1}, "two answers at least"), ({"": 1, "no": 0}, "the only true answer of `mc1_targets` is empty"), ({"choices": ["a", "b"], "labels": [1]}, "label 0 or 1 for each")],
 )
 def test_malformed_truthfulqa(put, targets, said: str) -> None:
     with pytest.raises(RequestError, match=said):

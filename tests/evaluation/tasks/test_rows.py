@@ -60,10 +60,10 @@ def test_all_files_of_a_split(put) -> None:
 
 
 def test_csv_with_and_without_a_header(tmp_path: Path) -> None:
-    columns = ("question", "a", "b", "answer")
-    for name, text in (("with.csv", 'question,a,b,answer\n"q, ""r""\ns",1,2,A\n'), ("without.csv", '"q, ""r""\ns",1,2,A\n')):
+    columns = ("question", "one", "two", "answer")
+    for name, text in (("with.csv", 'question,one,two,answer\n"q, ""r""\ns",1,one,A\n'), ("without.csv", '"q, ""r""\ns",1,one,A\n')):
         (tmp_path / name).write_text(text)
-        assert read(tmp_path / name, columns)[0].values == {"question": 'q, "r"\ns', "a": "1", "b": "2", "answer": "A"}
+        assert read(tmp_path / name, columns)[0].values == {"question": 'q, "r"\ns', "one": "1", "two": "one", "answer": "A"}
     (tmp_path / "short.csv").write_text("question,a\nq,1\nq\n")
     with pytest.raises(RequestError, match=r"short\.csv, item 2: 1 columns instead of 2"):
         read(tmp_path / "short.csv")

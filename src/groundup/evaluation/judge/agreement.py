@@ -29,7 +29,7 @@ class Agreement:
     agreement_no_ties: Figure | None
     """None where every pair is a tie to one of them."""
     kappa: float
-    table: dict[str, dict[str, int]]
+    table: dict[Winner, dict[Winner, int]]
     """Pairs by the judge's verdict, then by people's."""
 
 

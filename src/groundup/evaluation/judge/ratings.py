@@ -4,7 +4,7 @@
 
 Elo goes match by match, so its figures depend on their order: it is for models that change, or to quote beside others' figures, and here
 it is averaged over shuffled orders. Bradley-Terry (1952) is the likeliest set of strengths for all matches at once, order aside, found by
-Hunter's iteration (2004); a tie is half a win for each. One drawn match against an opponent of mean strength is added to each model:
+Newton's method; a tie is half a win for each. One drawn match against an opponent of mean strength is added to each model:
 without it whoever never lost would be infinitely strong.
 
 Intervals resample questions, not matches: matches about one question are no independent witnesses.
@@ -24,7 +24,7 @@ from groundup.errors import RequestError
 
 MEAN, SCALE = 1000.0, 400.0
 STEP = 4.0  # Elo's K; small, as for models that do not change (Chatbot Arena's)
-ITERATIONS, CLOSE = 10_000, 1e-10
+ITERATIONS, CLOSE, LEAP = 100, 1e-10, 2.0  # of Newton's method; no strength moves further at once (nats)
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,22 @@ def _strengths(wins_SMM: Floats) -> Floats:
     """Points (samples, models) from each sample's table of wins, [i, j]: i's over j."""
     played_SMM = wins_SMM + wins_SMM.transpose(0, 2, 1)
     won_SM = wins_SMM.sum(axis=2) + 0.5  # the drawn match
-    strength_SM = np.ones_like(won_SM)
+    strength_SM = np.zeros_like(won_SM)  # log odds against the mean
+    diagonal = np.arange(won_SM.shape[1])
     for _ in range(ITERATIONS):
-        shares_SM = (played_SMM / (strength_SM[:, :, None] + strength_SM[:, None, :])).sum(axis=2) + 1 / (strength_SM + 1)
-        new_SM = won_SM / shares_SM
-        change = np.abs(np.log(new_SM / strength_SM)).max()
-        strength_SM = new_SM
-        if change < CLOSE:
+        share_SMM = 1 / (1 + np.exp(strength_SM[:, None, :] - strength_SM[:, :, None]))
+        against_mean_SM = 1 / (1 + np.exp(-strength_SM))
+        gradient_SM = won_SM - (played_SMM * share_SMM).sum(axis=2) - against_mean_SM
+        curvature_SMM = -played_SMM * share_SMM * (1 - share_SMM)
+        curvature_SMM[:, diagonal, diagonal] = against_mean_SM * (1 - against_mean_SM) - curvature_SMM.sum(axis=2)
+        move_SM = np.linalg.solve(curvature_SMM, gradient_SM[:, :, None])[:, :, 0]
+        move_SM *= LEAP / np.maximum(LEAP, np.abs(move_SM).max(axis=1, keepdims=True))
+        strength_SM += move_SM
+        if np.abs(move_SM).max() < CLOSE:
             break
-    points_SM: Floats = SCALE * np.log10(strength_SM)
-    return MEAN + points_SM - points_SM.mean(axis=1, keepdims=True)
+    points_SM: Floats = strength_SM * (SCALE / np.log(10))
+    points_SM += MEAN - points_SM.mean(axis=1, keepdims=True)
+    return points_SM
 
 
 def _elo(order: Ints, first: Ints, second: Ints, scores: Floats, models: int) -> Floats:

@@ -170,10 +170,9 @@ class Data:
     def _missing(self, names: Sequence[str], split: Split) -> RequestError:
         there = ", ".join(str(path.relative_to(self._folder)) for path in self._listed[:8]) or "no task file at all"
         more = f" and {len(self._listed) - 8} more" if len(self._listed) > 8 else ""
-        return RequestError(
-            f"no {split[0]} split of {names[0]} (a file with '{names[0]}' and '{split[0]}' in its path); there are {there}{more}",
-            where=str(self.path), do=f"Put it there, for example as {names[0]}/{split[0]}.jsonl.",
-        )  # fmt: skip
+        sought = f"no {split[0]} split of {names[0]} (a file with '{names[0]}' and '{split[0]}' in its path)" if split else f"no file with '{names[0]}' in its path"
+        example = f"{names[0]}/{split[0]}.jsonl" if split else f"{names[0]}.jsonl"
+        return RequestError(f"{sought}; there are {there}{more}", where=str(self.path), do=f"Put it there, for example as {example}.")
 
 
 def _words(text: str) -> list[str]:
@@ -251,7 +250,7 @@ def _csv(path: Path, text: str, columns: Sequence[str]) -> list[tuple[int, Any]]
         return []
     header = [cell.strip().lower() for cell in table[0]]
     names: Sequence[str] = table[0]
-    if columns and not set(header) & {"question", "answer", *columns}:
+    if columns and len(set(header) & set(columns)) < 2:  # one cell may by chance be called like a column
         names = columns
     else:
         table = table[1:]

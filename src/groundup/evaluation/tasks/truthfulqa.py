@@ -6,6 +6,7 @@ No examples of the task, but six questions and answers of the paper stand before
     mc2   several true and several false ones: how much of their probability have the true ones together?
 
 mc2 has no chance level to speak of: models that know nothing get 0.4 to 0.48, because false answers are on average the longer ones.
+A few questions of the published file have an empty answer beside others: it is asked as it stands, as lm-eval does (how likely is a blank?).
 Rows are read as the hub has them and as the authors published them:
 
     {"question": "...", "mc1_targets": {"choices": ["...", ...], "labels": [1, 0, 0]}, "mc2_targets": ...}
@@ -55,19 +56,21 @@ def truthfulqa_mc2(data: Data, shots: int) -> Task:
 
 def _item(row: Row, choices: list[str], true: list[int]) -> Item:
     context = f"{PRIMER}Q: {row.text('question')}\nA:"
-    return Item(row.name, tuple(Request(context, f" {choice}") for choice in choices), tuple(true), tuple(choices))
+    return Item(row.name, tuple(Request(context, f" {choice}") for choice in choices), tuple(true))
 
 
 def _read(row: Row, targets: str) -> tuple[list[str], list[int]]:
     """The answers, and the places of the true ones."""
     inside = row.inside(targets)
+    choices, labels = list(inside.values), list(inside.values.values())
     if inside.has("choices", "labels"):
-        choices, labels = inside.texts("choices"), inside.values["labels"]
-    else:
-        choices, labels = list(inside.values), list(inside.values.values())
-        Row({targets: choices}, row.file, row.number).texts(targets)
+        choices, labels = inside.values["choices"], inside.values["labels"]
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
+        raise row.wrong(f"`{targets}` needs two answers at least, all of them texts")
     if not isinstance(labels, list) or len(labels) != len(choices) or not all(label in (0, 1) for label in labels):
         raise row.wrong(f"`{targets}` needs a label 0 or 1 for each of its {len(choices)} answers")
+    if 1 in labels and not any(label == 1 and choice for choice, label in zip(choices, labels, strict=True)):
+        raise row.wrong(f"the only true answer of `{targets}` is empty")
     return choices, [place for place, label in enumerate(labels) if label == 1]
 
 
