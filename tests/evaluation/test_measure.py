@@ -68,3 +68,28 @@ def test_what_cannot_be_measured(model, tokenizer: Tokenizer) -> None:
     for one, said in ((nothing, "no items"), (writing, "has the model write")):
         with pytest.raises(RequestError, match=said):
             measure(one, PlainScorer(model, 96), Encoder.of(tokenizer))
+
+
+def test_core_compares_means_per_token_after_what_prompts_have_in_common(model, tokenizer: Tokenizer) -> None:
+    """nanochat's `core_eval.py` in plain words: whole prompts after one token, the last 96 of what is too long, the mean loss of what differs."""
+    end = tokenizer.special["<|end_of_text|>"]
+    items = [
+        Item(f"f:{n}", (Request(f"{'word ' * (n % 4 * 8)}Question {n}? ", "yes indeed"), Request(f"{'word ' * (n % 4 * 8)}Question {n}? ", f"yet {n} not")), (n % 2,)) for n in range(12)
+    ]  # fmt: skip
+    items += [Item(f"f:{n}", (Request(f"Ann met Bo {n} so Ann", " was glad."), Request(f"Ann met Bo {n} so Bob", " was glad.")), (0,)) for n in range(12)]
+    core = Task("core", "average", items, ("acc",), 0, pairing="common")
+    measured = measure(core, PrefixScorer(lambda count, capacity: UncachedLanes(model, count, capacity), 96, tokenizer.size), Encoder.of(tokenizer))
+    for item, result in zip(items, measured.results, strict=True):
+        whole = [[end, *tokenizer.encode(request.context + request.continuation)] for request in item.requests]
+        schema = item.requests[0].context != item.requests[1].context
+        turned = [tokens[::-1] if schema else tokens for tokens in whole]
+        common = next(place for place, (one, other) in enumerate(zip(*turned, strict=False)) if one != other)
+        losses = []
+        for tokens in whole:
+            asked = common if schema else len(tokens) - common
+            kept = torch.tensor([tokens[-96:]])
+            with torch.inference_mode():
+                logs_TV = model(kept, torch.arange(kept.shape[1])[None], None)[0].log_softmax(-1)
+            losses.append(-float(logs_TV[-asked - 1 : -1].gather(1, kept[0, -asked:, None]).mean()))
+        assert result.chosen == losses.index(min(losses))
+    assert measured.prompts_cut > 0

@@ -73,7 +73,8 @@ def measure(task: Task, scorer: Scorer, encoder: Encoder, seconds: float | None 
 
     def ask(places: Sequence[int]) -> tuple[list[Result], int, int]:
         items = [task.items[place] for place in places]
-        pairs, cut = _fitted(encoder.pairs(items, task.pairing), scorer.context)
+        # CORE's authors read the last token too, so of what is too long one token less is left
+        pairs, cut = _fitted(encoder.pairs(items, task.pairing), scorer.context - (task.pairing == "common"))
         flat = [pair for its in pairs for pair in its]
         scored = iter(scorer.log_likelihoods(flat))
         results = []

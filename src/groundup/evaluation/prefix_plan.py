@@ -29,7 +29,7 @@ import numpy as np
 
 Tokens = np.ndarray[Any, np.dtype[np.uint32]]
 
-LITTLE = 32  # tokens: a pass over fewer costs hardly less, so such pieces go together whatever their lengths
+LITTLE = 512  # tokens of a step, padded: fewer cost hardly less, so up to that pieces go together whatever their lengths
 FRESH = 20  # a text that shares at most 1/20 of itself with the one before it may be read by another lane at no loss
 TWICE = 10  # a run is cut where what must be read again is at most 1/10 of what it has read
 
@@ -105,8 +105,9 @@ def _step(lanes: Sequence[deque[Piece]], budget: Budget) -> list[Piece]:
         piece = lanes[number][0]
         size = len(piece.tokens)
         wanted += piece.wanted
-        like = not step or size <= max(LITTLE, 2 * len(step[0].tokens))
-        if step and not (like and (len(step) + 1) * size <= budget.tokens and wanted <= budget.scores):
+        padded = (len(step) + 1) * size
+        like = not step or size <= 2 * len(step[0].tokens) or padded <= LITTLE
+        if step and not (like and padded <= budget.tokens and wanted <= budget.scores):
             break
         piece.lane = number
         step.append(lanes[number].popleft())
