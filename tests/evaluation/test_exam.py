@@ -150,3 +150,16 @@ def test_two_models_item_by_item(subject: Subject, data: Path) -> None:
     found[1]["rows"][0]["prompt_hash"] = "another"
     with pytest.raises(RequestError, match="other prompts"):
         table.against(*found)
+
+
+def test_core_over_what_is_there(subject: Subject) -> None:
+    public = next((parent / "shared/data/eval" for parent in Path(__file__).resolve().parents if (parent / "shared/data/eval").is_dir()), None)
+    if public is None:
+        pytest.skip("needs ../shared/data/eval beside this clone")
+    (marked,) = sit(read_papers(["core"], data=public), subject, Limits(items=3))
+    found = exam.as_json([marked])["suites"][0]
+    assert len(marked.measured) == 10 and len(found["missing"]) == 12
+    centred = [(one.figures()["acc"].value - one.task.chance) / (1 - one.task.chance) for one in marked.measured]
+    assert found["mean"] == pytest.approx(sum(centred) / 10)
+    with pytest.raises(RequestError, match="their own numbers of examples"):
+        read_papers(["core"], data=public, shots=1)
