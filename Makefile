@@ -4,7 +4,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.installed
 MINUTES ?= 10
 
-.PHONY: demo test test-slow lint peers clean
+.PHONY: demo test test-slow lint peers check-gguf clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("groundup needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -30,5 +30,10 @@ peers:  ## the peers that pip can install, for benchmarks/; never among the proj
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-peers/bin/python -m pip install -q torch==2.13.0 transformers litgpt numpy
 
+check-gguf: $(STAMP)  ## what llama.cpp makes of exported models; builds it from source first (minutes); RUN=runs/demo adds a trained one
+	test -x .venv-gguf/bin/python || $(PYTHON) -m venv .venv-gguf
+	PIP_DISABLE_PIP_VERSION_CHECK=1 CMAKE_ARGS=-DLLAVA_BUILD=OFF .venv-gguf/bin/python -m pip install -q --no-binary llama-cpp-python llama-cpp-python numpy
+	$(VENV)/bin/python benchmarks/check_gguf.py $(if $(RUN),--run $(RUN))
+
 clean:
-	rm -rf $(VENV) .venv-peers runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-peers .venv-gguf runs .mypy_cache .ruff_cache .pytest_cache

@@ -17,7 +17,6 @@ from groundup.evaluation.baselines import baselines
 from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
 from groundup.evaluation.objective import objective_bits_per_byte
 from groundup.generation.engine import Engine
-from groundup.generation.rereading import engine as engine_of
 from groundup.generation.sampling import SamplingSettings
 from groundup.models.build import Model
 from groundup.models.config import ModelConfig
@@ -201,8 +200,8 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned:
     if wish.baselines and plain(settled):
         say("evaluate: baselines on the same bytes")
         results["baselines"] = baselines(texts(cleaned.final, "train"), texts(cleaned.final, "held-out"))
-    engine = engine_of(model, words)
-    engine_tuned = engine_of(load(tuned, words), words) if tuned else None
+    engine = Engine(model, words)
+    engine_tuned = Engine(load(tuned, words), words) if tuned else None
     results["samples"] = samples(engine, engine_tuned, wish.prompts or openings(held_out, words), run.recipe.seed)
     results["answers"] = ask(engine, engine_tuned, questions)
     results["quiz"] = None

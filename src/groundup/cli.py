@@ -343,12 +343,32 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="A Hugging Face folder: config.json, *.safetensors, tokenizer.json.")],
     runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Bring in a model of Hugging Face's: gpt2, openai-gpt, llama, falcon, bert, t5, xlnet."""
+    """Bring in a model of Hugging Face's: gpt2, openai-gpt, llama, mistral, mixtral, qwen2, qwen3, falcon, bert, t5, xlnet."""
     from groundup.imported import bring_in
 
     found = bring_in(folder, runs, name or folder.resolve().name)
     said = "{family}, {parameters:,} parameters, vocabulary {vocabulary:,}, in {path}".format(**found)
     print(json.dumps(found) if as_json else said)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(help="A new folder (hf, safetensors) or a new file (gguf).")],
+    to: Annotated[str, typer.Option(help="hf: a folder for transformers; gguf: a file for llama.cpp; safetensors: our own names, without the optimizer.")],
+    base: Annotated[bool, typer.Option("--base", help="The base model of a tuned run.")] = False,
+    dtype: Annotated[str | None, typer.Option(help="hf, safetensors: f32, f16 or bf16; f32 when not given.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="gguf: f16, q8_0 or q4_0; f16 when not given.")] = None,
+    runs: Runs = Path("runs"), as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write a run's model for others: Hugging Face with its tokenizer and a model card, GGUF for llama.cpp, plain safetensors."""
+    if to not in ("hf", "gguf", "safetensors"):
+        raise RequestError(f"no format '{to}'", where="--to", do="These are known: hf, gguf, safetensors.")
+    from groundup.export import export as write
+
+    found = write(find_run(run, runs), cast(Any, to), out.expanduser().absolute(), base=base, dtype=dtype, quantize=quantize)
+    said = "{family}, {parameters:,} parameters, {bytes:,} bytes, in {path}".format(**found)
+    print(json.dumps(found, ensure_ascii=False) if as_json else said)
 
 
 tokens_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")
@@ -418,32 +438,84 @@ def report(run: RunArgument, runs: Runs = Path("runs"), as_json: Json = False) -
         print(write(found))
 
 
+Precision = Annotated[str, typer.Option(help="Of the weights: fp32, bf16, int8 (1 byte a weight, slightly other scores), or auto.")]
+
+
 @app.command()
 def generate(
     run: RunArgument,
-    prompt: Annotated[str, typer.Argument(help="Text to go on from; a question to a tuned model.")],
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="Texts to go on from; questions to a tuned model; - reads one from stdin.")],
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Keep the k likeliest tokens; 0 is off.")] = 40,
     top_p: Annotated[float, typer.Option(min=0, max=1, help="Keep the likeliest tokens up to this probability; 1 is off.")] = 0.95,
     min_p: Annotated[float, typer.Option(min=0, max=1, help="Drop tokens below this share of the likeliest; 0 is off.")] = 0.05,
+    typical_p: Annotated[float, typer.Option(min=0, max=1, help="Keep the tokens whose surprise is nearest to the expected one; 1 is off.")] = 1.0,
     repetition_penalty: Annotated[float, typer.Option(min=0.01, help="Above 1 discourages tokens already there.")] = 1.0,
+    presence_penalty: Annotated[float, typer.Option(min=-2, max=2, help="Taken from the scores of tokens already written.")] = 0.0,
+    frequency_penalty: Annotated[float, typer.Option(min=-2, max=2, help="The same for each time they were written.")] = 0.0,
+    logit_bias: Annotated[list[str] | None, typer.Option(metavar="TOKEN=VALUE", help="Add to the score of a token id; may be repeated.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     n: Annotated[int, typer.Option(min=1, help="Completions.")] = 1,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens at most.")] = 200,
+    min_tokens: Annotated[int, typer.Option(min=0, help="Tokens at least.")] = 0,
+    logprobs: Annotated[int | None, typer.Option(min=0, help="With --json: each token's log-probability and those of so many others.")] = None,
+    regex: Annotated[str | None, typer.Option(help="The text must match this.")] = None,
+    json_schema: Annotated[str | None, typer.Option(help="The text must be JSON of this schema: JSON, or @FILE.")] = None,
+    beams: Annotated[int, typer.Option(min=0, help="Search for the likeliest texts with so many beams instead of sampling.")] = 0,
+    guess_ahead: Annotated[int, typer.Option(min=0, help="Guess so many tokens from the text itself; the same text, sooner where it repeats.")] = 0,
+    precision: Precision = "auto",
     base: Annotated[bool, typer.Option("--base", help="Use the base model of a tuned run: complete, do not answer.")] = False,
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Complete a prompt (base model) or answer it (tuned model)."""
+    """Complete prompts (base model) or answer them (tuned model)."""
     from groundup.dialogue.speak import speak
     from groundup.generation.sampling import SamplingSettings
 
+    if logprobs is not None and not as_json:
+        raise RequestError("log-probabilities have no place in plain text", where="--logprobs", do="Add --json.")
+    if json_schema is not None and json_schema.startswith("@"):
+        json_schema = _text_of(Path(json_schema[1:]), "--json-schema")
     settings = SamplingSettings(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty,
-        stop=tuple(stop or ()), seed=seed, n=n, max_tokens=max_tokens,
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty, frequency_penalty=frequency_penalty, logit_bias=_biases(logit_bias or []),
+        stop=tuple(stop or ()), seed=seed, n=n, max_tokens=max_tokens, min_tokens=min_tokens, logprobs=logprobs, regex=regex,
+        json_schema=json_schema, guess_ahead=guess_ahead,
     )  # fmt: skip
-    speak(find_run(run, runs), prompt, settings, base=base, as_json=as_json)
+    given = [_stdin() if prompt == "-" else prompt for prompt in prompts]
+    speak(find_run(run, runs), given, settings, base=base, as_json=as_json, precision=_precision(precision), beams=beams)
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the prompt is no UTF-8 text (byte {error.start})", where="stdin", do="Give text.") from None
+
+
+def _text_of(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"no readable text ({error})", where=where, do="Name a text file after the @.") from None
+
+
+def _biases(given: list[str]) -> dict[int, float]:
+    found = {}
+    for one in given:
+        token, _, value = one.partition("=")
+        try:
+            found[int(token)] = float(value)
+        except ValueError:
+            raise RequestError(f"'{one}'", where="--logit-bias", do="Write TOKEN=VALUE with the id of a token, such as 42=-5.") from None
+    return found
+
+
+def _precision(name: str) -> Any:
+    if name not in ("auto", "fp32", "bf16", "int8"):
+        raise RequestError(f"no precision '{name}'", where="--precision", do="Say auto, fp32, bf16 or int8.")
+    return name
 
 
 @app.command()
@@ -452,6 +524,7 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 300,
+    precision: Precision = "auto",
     base: Annotated[bool, typer.Option("--base", help="Talk to the base model of a tuned run.")] = False,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -459,7 +532,8 @@ def chat(
     from groundup.dialogue.speak import converse
     from groundup.generation.sampling import SamplingSettings
 
-    converse(find_run(run, runs), SamplingSettings(temperature=temperature, seed=seed, max_tokens=max_tokens), base=base)
+    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=max_tokens)
+    converse(find_run(run, runs), settings, base=base, precision=_precision(precision))
 
 
 @app.command("fit-quality")

@@ -36,6 +36,23 @@ def test_each_piped_line_is_answered_in_turn(engine, capsys) -> None:
     assert [message.role for message in lines.messages] == ["user", "assistant"] * 2
 
 
+def test_a_next_turn_reads_only_what_is_new(engine) -> None:
+    lines = Chat(engine, Template(engine.tokenizer), SETTINGS)
+    list(lines.answer("a first question"))
+    read, forward = [], engine.runner.forward
+
+    def counted(pieces):
+        read.append(sum(len(piece.tokens) for piece in pieces))
+        return forward(pieces)
+
+    engine.runner.forward = counted
+    said = len(lines.last.tokens)
+    list(lines.answer("and"))
+    # what ended the first answer, <|user|> and <|end_of_turn|> around three letters, <|assistant|>; an answer cut for
+    # length has its last token unread
+    assert read[0] == 1 + 2 + 3 + 1 + (said == SETTINGS.max_tokens)
+
+
 def test_reset_forgets_and_quit_leaves(engine, capsys) -> None:
     once, _ = talk(engine, "one\n", capsys)
     twice, _ = talk(engine, "one\n/reset\none\n/quit\none\n", capsys)

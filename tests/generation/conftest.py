@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 
+from groundup.generation import Engine
+from groundup.generation.cache import Piece
+from groundup.generation.slots import Slots
 from groundup.models.build import build
 from groundup.models.config import FAMILIES, ModelConfig
 from groundup.models.decoder import Decoder
@@ -24,34 +29,48 @@ def model(request: pytest.FixtureRequest) -> Decoder:
     )
     if request.param == "llama":
         return build(config, seed=0).eval()
-    fast = config.model_copy(update={**FAMILIES["fast"], "family": "fast", "ngram_rows": (500, 300), "zero_output": False})
+    fast = config.model_copy(
+        update={**FAMILIES["fast"], "family": "fast", "ngram_rows": (500, 300), "zero_output": False}
+    )
     model = build(fast, seed=0).eval()
     torch.nn.init.normal_(model.embedding.weight, generator=torch.Generator().manual_seed(1))
     return model
 
 
-class Scripted(Decoder):
-    """Says the given tokens one after the other, whatever the prompt (whose length it is told)."""
+class Script:
+    """A runner that says the given tokens one after the other, whatever the prompt (whose length it is told)."""
 
-    def __init__(self, script: list[int], prompt: int, context: int = 200) -> None:
-        super().__init__(
-            ModelConfig(vocabulary=267, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8)
-        )
-        self.script, self.prompt = script, prompt
+    goes_back = True
 
-    def hidden(self, tokens_BT, positions_BT, segments_BT=None, cache=None):
-        B, T = tokens_BT.shape
-        cache.mask()
-        cache.append(0, torch.zeros(B, 1, T, 8), torch.zeros(B, 1, T, 8))
-        return positions_BT[..., None].float()
+    def __init__(self, script: list[int], prompt: int, context: int) -> None:
+        self.script, self.prompt, self.slots = script, prompt, Slots(4, context, None)
+        self.read: list[int] = []
+        """Tokens of each pass."""
 
-    def logits(self, x_BTD):
-        scores = torch.zeros(*x_BTD.shape[:-1], 267)
-        for index, position in enumerate(x_BTD[..., 0].flatten().long().tolist()):
-            scores.view(-1, 267)[index, self.script[max(0, position + 1 - self.prompt)]] = 50.0
-        return scores
+    def open(self, slot: int, prompt: list[int]) -> list[int]:
+        return prompt
+
+    def forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        self.read.append(sum(len(piece.tokens) for piece in pieces))
+        rows = []
+        for piece in pieces:
+            self.slots.write(piece.slot, piece.tokens)
+            length = self.slots.lengths[piece.slot]
+            for place in range(length - piece.wanted, length):
+                scores = torch.zeros(267)
+                scores[self.script[max(0, place + 1 - self.prompt)]] = 50.0
+                rows.append(scores)
+        return torch.stack(rows)
 
 
 @pytest.fixture
-def scripted():
-    return Scripted
+def scripted(words: Tokenizer) -> Callable[..., Engine]:
+    def make(script: list[int], prompt: int, context: int = 200) -> Engine:
+        config = ModelConfig(
+            vocabulary=267, context=context, layers=1, width=8, heads=1, kv_heads=1, feedforward=8
+        )
+        engine = Engine(build(config, seed=0), words)
+        engine.runner = Script([*script, *[0] * context], prompt, context)  # type: ignore[assignment]
+        return engine
+
+    return make

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from groundup.errors import RequestError
 from groundup.generation.sampling import (
     SamplingSettings,
+    adjusted,
     filtered,
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
     penalise_repetition,
     sample,
 )
@@ -56,6 +58,48 @@ def test_min_p_keeps_what_is_at_least_p_times_the_best(scores: list[float], p: f
     assert kept(keep_min_p(torch.tensor([scores]).double(), p)) == expected
 
 
+@given(logits, st.floats(0.05, 0.99))
+def test_typical_keeps_what_transformers_keeps(scores: list[float], p: float) -> None:
+    from transformers import TypicalLogitsWarper
+
+    row = torch.tensor([scores]).double()
+    log = row.log_softmax(-1)
+    apart = (-log - -(log.exp() * log).sum()).abs()[0].sort()
+    mass = log.exp()[0][apart.indices].cumsum(0)
+    if (apart.values.diff() < 1e-9).any() or ((mass - p).abs() < 1e-9).any():
+        return  # a tie, or a sum that is p itself, which they decide otherwise
+    assert kept(keep_typical(row, p)) == kept(TypicalLogitsWarper(p)(None, row))
+
+
+def test_presence_and_frequency_are_taken_from_what_was_written() -> None:
+    scores, counts = torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+    assert adjusted(scores, settings(presence_penalty=0.5), None, counts).tolist() == [[2.5, 1.5, 1.0]]
+    assert adjusted(scores, settings(frequency_penalty=0.5), None, counts).tolist() == [[2.0, 1.5, 1.0]]
+    assert adjusted(scores, settings(logit_bias={2: 1.5, 0: -math.inf}), None, None).tolist() == [
+        [-math.inf, 2.0, 2.5]
+    ]
+
+
+def test_the_short_cut_of_top_k_draws_what_the_long_way_draws() -> None:
+    scores = torch.randn(64, 400, generator=torch.Generator().manual_seed(0)) * 3
+    for chosen in (
+        settings(top_k=20, top_p=0.9),
+        settings(top_k=50, min_p=0.05),
+        settings(top_k=8, typical_p=0.8),
+    ):
+        long = filtered(scores.double(), chosen).softmax(-1).cumsum(-1)
+        uniform = torch.stack(
+            [
+                torch.rand(1, generator=torch.Generator().manual_seed(row), dtype=torch.float64)
+                for row in range(64)
+            ]
+        )
+        expected = torch.searchsorted(long, uniform * long[:, -1:], right=True).squeeze(-1)
+        assert torch.equal(
+            sample(scores, chosen, None, [torch.Generator().manual_seed(row) for row in range(64)]), expected
+        )
+
+
 def test_filters_work_in_the_stated_order() -> None:
     """Probabilities .4 .3 .2 .1: top-k 3 leaves .444 .333 .222, of which top-p .75 keeps two; the other way round three."""
     scores = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).double().log()
@@ -81,7 +125,16 @@ def test_temperature_zero_is_the_most_likely_after_the_penalty() -> None:
     assert sample(scores, settings(temperature=0.0, repetition_penalty=2.0), seen, []).tolist() == [1]
 
 
-@pytest.mark.parametrize("chosen", [settings(), settings(temperature=0.7), settings(top_p=0.8), settings(top_k=3, min_p=0.2)])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        settings(),
+        settings(temperature=0.7),
+        settings(top_p=0.8),
+        settings(top_k=3, min_p=0.2),
+        settings(typical_p=0.7),
+    ],
+)
 def test_draws_follow_the_filtered_distribution(chosen: SamplingSettings) -> None:
     scores = torch.tensor([1.0, 0.5, 0.0, -0.5, -1.0, -2.0])
     expected = filtered(scores[None].double(), chosen).softmax(-1)[0]
@@ -89,7 +142,9 @@ def test_draws_follow_the_filtered_distribution(chosen: SamplingSettings) -> Non
     generators = [torch.Generator().manual_seed(row) for row in range(rows)]
     counts = torch.zeros(len(scores), dtype=torch.float64)
     for _ in range(rounds):
-        counts += torch.bincount(sample(scores.expand(rows, -1), chosen, None, generators), minlength=len(scores))
+        counts += torch.bincount(
+            sample(scores.expand(rows, -1), chosen, None, generators), minlength=len(scores)
+        )
     possible = expected > 0
     assert counts[~possible].sum() == 0
     mean = expected[possible] * rows * rounds

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from groundup.generation.cache import KVCache
+from groundup.generation.cache import Piece
+from groundup.generation.runner import CachedRunner
 from groundup.models.build import build, parameters
 from groundup.models.config import FAMILIES, KINDS, ModelConfig, resolved
 from groundup.models.decoder import Decoder
@@ -34,6 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "factorised untied": {"embedding_rank": 8, "tied": False},
     "experts": {"experts": 4, "experts_a_token": 2, "shared_experts": 1},
     "relu2 gated relu": {"activation": "reglu", "bias": True},
+    "biases of q, k, v": {"attention_bias": "qkv", "kv_heads": 2},
+    "biases of attention": {"attention_bias": "all"},
+    "norms of q, k": {"qk_norm_scale": True, "kv_heads": 2, "head_size": 12},
+    "slowed rotation": {"rope_scaling": 8.0, "rope_wavelengths": (5.0, 40.0)},
 }  # fmt: skip
 
 
@@ -93,22 +98,23 @@ def test_packed_documents_give_what_each_gives_alone(name: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_the_cache_changes_nothing(name: str) -> None:
-    """Two prompts of different lengths, left-padded, then one token after the other."""
+def test_decoding_computes_what_the_model_does(name: str) -> None:
+    """Two texts, read in parts of any size, together and one after the other."""
     model = woken(config(name))
     tokens, positions = some()
     whole = model(tokens, positions)
-    starts = [0, 4]
-    shifted = tokens.clone()
-    shifted[1, 4:] = tokens[1, :12]
-    cache = KVCache(model.config, 16, starts, dtype=torch.float32, device=torch.device("cpu"))
-    first = model(shifted[:, :9], cache.expect(9), None, cache)
-    torch.testing.assert_close(first[0], whole[0, :9], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(first[1, 4:], whole[1, :5], atol=1e-4, rtol=1e-4)
-    for place in range(9, 16):
-        step = model(shifted[:, place : place + 1], cache.expect(1), None, cache)
-        torch.testing.assert_close(step[0, 0], whole[0, place], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(step[1, 0], whole[1, place - 4], atol=1e-4, rtol=1e-4)
+    runner = CachedRunner(model, pad=0, precision="fp32", slots=3, context=16)
+    done = [0, 0]
+    for sizes in ((9, 0), (1, 4), (2, 1), (1, 1), (1, 1), (1, 2), (0, 3), (1, 4)):
+        pieces = [
+            Piece(slot, tokens[row, done[row] : done[row] + size].tolist(), wanted=size)
+            for row, (slot, size) in enumerate(zip((0, 1), sizes, strict=True)) if size
+        ]  # fmt: skip
+        found = runner.forward(pieces)
+        wanted = [whole[row, done[row] : done[row] + size] for row, size in enumerate(sizes)]
+        torch.testing.assert_close(found, torch.cat(wanted), atol=1e-4, rtol=1e-4)
+        done = [place + size for place, size in zip(done, sizes, strict=True)]
+    assert done == [16, 16]
 
 
 @pytest.mark.parametrize("window", [1, 3, 4, 16])
@@ -147,6 +153,7 @@ def test_t5_s_buckets() -> None:
         ({"heads": 5}, "not divisible"), ({"norm": "none"}, "diverges"), ({"parallel": "one-norm", "norm_place": "post"}, "must be pre"),
         ({"residual": "deepnet"}, "must be post"), ({"experts": 2, "experts_a_token": 3}, "experts a token"), ({"kv_heads": 3}, "share"),
         ({"windows": (4,), "position": "relative"}, "do not go together"),
+        ({"qk_norm": True, "qk_norm_scale": True}, "set one"), ({"rope_wavelengths": (9.0, 4.0)}, "rising"),
     ],
 )  # fmt: skip
 def test_senseless_mixes_are_refused_with_the_reason(wrong: dict[str, Any], why: str) -> None:
@@ -171,7 +178,8 @@ def test_experts_share_the_work_and_capacity_bounds_it() -> None:
 @pytest.mark.parametrize("wrong, why", [
     ({"family": "t5", "windows": (4,)}, "no windows"), ({"family": "bert", "experts": 4}, "no experts"), ({"family": "t5", "position": "rotary"}, "sinusoidal, relative or no"),
     ({"family": "xlnet", "norm": "rms"}, "post-norm"), ({"family": "llama", "decoder_layers": 2}, "no decoder_layers"), ({"family": "t5", "residual": "rezero"}, "no residual"),
-    ({"family": "bert", "init": "mup"}, "worked out for decoders"),
+    ({"family": "bert", "init": "mup"}, "worked out for decoders"), ({"family": "t5", "attention_bias": "qkv"}, "no attention_bias"),
+    ({"family": "bert", "qk_norm_scale": True}, "no qk_norm_scale"),
 ])  # fmt: skip
 def test_a_kind_refuses_what_it_would_ignore(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):

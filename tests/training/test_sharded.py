@@ -78,8 +78,17 @@ def test_every_axis_with_every_other(case: Case) -> None:
 
 
 @pytest.mark.parametrize("family, more", [("llama", {"parallel": "two-norms"}), ("llama", {"residual": "rezero"}), ("llama", {"position": "relative"}),
-                                          ("gpt2", {"windows": (0, 4)}), ("llama", {"tied": False})], ids=str)  # fmt: skip
+                                          ("gpt2", {"windows": (0, 4)}), ("llama", {"tied": False}),
+                                          ("llama", {"qk_norm_scale": True, "attention_bias": "qkv"})], ids=str)  # fmt: skip
 def test_parts_that_few_families_have(family: str, more: dict[str, Any]) -> None:
     weights, losses = together(4, compare, family, {"pp": 2, "tp": 2}, 2, "adamw", more)[0]
     assert weights < SAME
     assert losses < SAME
+
+
+def test_norms_of_queries_and_keys_learn_from_all_heads() -> None:
+    """Each process has some heads and the whole scale; more processes than kv-heads too, and a stream that is not cut."""
+    for plan, size in (({"tp": 2, "sequence": False}, 2), ({"tp": 4}, 4)):
+        weights, losses = together(size, compare, "llama", plan, 1, "adamw", {"qk_norm_scale": True})[0]
+        assert weights < SAME
+        assert losses < SAME

@@ -13,8 +13,8 @@ from batches import SETTINGS, opened
 
 from groundup.errors import RequestError
 from groundup.evaluation.objective import objective_bits_per_byte
-from groundup.generation import SamplingSettings
-from groundup.generation.rereading import RereadingEngine, engine
+from groundup.generation import Engine, SamplingSettings
+from groundup.generation.fill import fill
 from groundup.models.build import build
 from groundup.models.config import ModelConfig, resolved
 from groundup.recipe import Training
@@ -111,7 +111,7 @@ def test_a_cut_run_ends_in_the_same_bits(tmp_path: Path, family: str, objective:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_writes(family: str) -> None:
-    writer = engine(build(shape(family), seed=1), WORDS)
+    writer = Engine(build(shape(family), seed=1), WORDS)
     greedy = SamplingSettings(temperature=0.0, max_tokens=4)
     (one,), (other,) = writer.generate_many(["The quick", "lazy"], greedy)
     assert (one,) == tuple(writer.generate("The quick", greedy)) and (other,) == tuple(writer.generate("lazy", greedy))
@@ -134,10 +134,8 @@ def test_an_encoder_fills_in_what_is_masked(tmp_path: Path) -> None:
 
     settings = replace(SETTINGS, steps=600, evaluations=0, optimizer=OptimizerSettings(learning_rate=3e-3))
     train(model, teach, Same(), settings, stage=opened(tmp_path / "run"), title="pretrain", tokenizer="t")
-    writer = engine(model, WORDS)
-    assert isinstance(writer, RereadingEngine)
     text = WORDS.decode(one["targets"][0].tolist())
-    assert writer.fill(text[:7] + "<|mask|>" + text[8:]) == text
+    assert fill(Engine(model, WORDS), text[:7] + "<|mask|>" + text[8:]) == text
 
 
 def test_a_prefix_is_seen_both_ways_and_not_asked_for() -> None:
@@ -152,13 +150,13 @@ def test_a_prefix_is_seen_both_ways_and_not_asked_for() -> None:
     prefix = torch.zeros_like(tokens, dtype=torch.bool)
     prefix[:, :6] = True
     segments = torch.zeros_like(tokens)
-    before = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    before = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     tokens = tokens.clone()
     tokens[:, 5] = 77
-    after = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    after = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     assert not torch.allclose(before[:, 0], after[:, 0]), "within the prefix earlier places see later ones"
     tokens[:, 10] = 78
-    later = model.hidden(tokens, places, segments, None, prefix)  # type: ignore[call-arg, operator]
+    later = model.hidden(tokens, places, segments, prefix)  # type: ignore[call-arg, operator]
     torch.testing.assert_close(after[:, :10], later[:, :10])
 
 

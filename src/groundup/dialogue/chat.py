@@ -62,7 +62,10 @@ class Chat:
                 said.append(piece)
                 yield piece
         finally:
-            self.messages.append(Message("assistant", "".join(said)))
+            text = "".join(said)
+            # after a stop string the tokens say more than the text does
+            whole = self.last is not None and self.engine.tokenizer.decode(self.last.tokens) == text
+            self.messages.append(Message("assistant", text, tuple(self.last.tokens) if self.last is not None and whole else None))
 
 
 def chat(

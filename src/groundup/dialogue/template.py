@@ -13,7 +13,7 @@ Weights are 1 on what the model is to say: the assistant's text and the <|end_of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from groundup.tokens.tokenizer import Tokenizer
@@ -33,6 +33,9 @@ class Message:
 
     role: Role
     content: str
+    tokens: tuple[int, ...] | None = field(default=None, compare=False)
+    """The content as a model wrote it; encoded anew when not given. A text can be written in tokens that encoding would not choose,
+    and a prompt that goes on from them word for word need not be read again."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Template:
     def turn(self, message: Message) -> Rendered:
         """One whole turn. A conversation is the turns one after the other."""
         special = self.tokenizer.special
-        content = self.tokenizer.encode(message.content)
+        content = self.tokenizer.encode(message.content) if message.tokens is None else list(message.tokens)
         said = float(message.role == "assistant")
         tokens = [special[f"<|{message.role}|>"], *content, special["<|end_of_turn|>"]]
         return Rendered(tokens, [0.0] + [said] * (len(content) + 1))

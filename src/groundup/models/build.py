@@ -62,11 +62,12 @@ def parameters(config: ModelConfig) -> int:
     sublayers = config.experts + config.shared_experts if config.experts else 1
     matrices = L * (2 * D * outer + 2 * D * inner + sublayers * _feedforward(config) + D * config.experts)
     widths = (2 if config.gated else 1) * config.feedforward + D
-    biases = L * (outer + 2 * inner + D + sublayers * widths) if config.bias else 0
+    biases = L * ((outer + 2 * inner) * config.qkv_bias + D * config.out_bias + sublayers * widths * config.bias)
     gates = sum(config.has_value_embedding(layer) for layer in range(L)) * GATE_CHANNELS * config.kv_heads
     tables = sum(config.has_value_embedding(layer) for layer in range(L)) * config.vocabulary * inner + sum(config.ngram_rows) * D
     each = 0 if config.norm == "none" or not config.norm_scale else D * (2 if config.norm == "batch" or (config.norm == "layer" and config.norm_bias) else 1)
     norms = each * (L * (1 if config.parallel == "one-norm" else 2) + (config.norm_place == "pre"))
+    norms += 2 * L * config.head_width * config.qk_norm_scale
     rank = config.embedding_rank
     embedding = config.vocabulary * (rank or D) + (rank * D if rank else 0) + (0 if config.tied else config.vocabulary * D)
     places = config.context * D if config.position == "learned" else config.relative_buckets * config.heads if config.position == "relative" else 0

@@ -17,6 +17,7 @@ GATED = ("reglu", "geglu", "geglu_tanh", "swiglu")
 
 _DECODERS_ALONE = (
     "embedding_rank", "embedding_norm", "ngram_rows", "ngram_dropout", "shortcut", "value_embeddings", "softcap", "zero_output", "experts",
+    "attention_bias", "qk_norm_scale", "rope_wavelengths",
 )  # fmt: skip
 UNUSED: dict[Kind, tuple[str, ...]] = {
     "encoder": (*_DECODERS_ALONE, "embedding_scale", "logits_scale", "decoder_layers"),
@@ -56,6 +57,8 @@ class ModelConfig(Strict):
     activation: Activation = "swiglu"
     bias: bool = False
     """Biases in the layers' linear maps (GPT-1, GPT-2, BERT)."""
+    attention_bias: Literal["qkv", "all"] | None = None
+    """Biases in the attention's maps where the other maps have none: of queries, keys and values (Qwen 2), or of the output too."""
     norm: Norm = "rms"
     norm_scale: bool = True
     """Learned scale (and shift, but in RMSNorm) of the norms."""
@@ -73,6 +76,9 @@ class ModelConfig(Strict):
     """Base of the rotary frequencies (Su et al. 2021)."""
     rope_scaling: float = 1.0
     """Positions are divided by it (Chen et al. 2023: longer contexts)."""
+    rope_wavelengths: tuple[float, float] | None = None
+    """Llama 3.1: pairs that turn once in at most the first number of tokens keep their speed, those that take the second or more are
+    slowed down by `rope_scaling`, those between by a part of it; all are when not given."""
     relative_buckets: int = 32
     """T5's relative positions: buckets."""
     relative_distance: int = 128
@@ -85,6 +91,8 @@ class ModelConfig(Strict):
     """Attention scores are softcap * tanh(scores / softcap); 0 is off."""
     qk_norm: bool = False
     """RMSNorm on each head's queries and keys after rotation."""
+    qk_norm_scale: bool = False
+    """RMSNorm with a learned scale on each head's queries and keys before rotation (Qwen 3), in place of `qk_norm`."""
     experts: int = 0
     """Feed-forward sublayers to choose from, a token at a time; 0: one that all tokens take."""
     experts_a_token: int = 2
@@ -157,6 +165,10 @@ class ModelConfig(Strict):
             raise PydanticCustomError("position", "encoder-decoders have sinusoidal, relative or no positions")
         if self.kind == "permutation" and (self.norm, self.norm_place, self.position) != ("layer", "post", "none"):
             raise PydanticCustomError("norm", "xlnet's layers are post-norm with LayerNorm, its positions its own distances")
+        if self.qk_norm and self.qk_norm_scale:
+            raise PydanticCustomError("qk_norm", "qk_norm and qk_norm_scale are two norms of the same queries and keys; set one")
+        if self.rope_wavelengths is not None and not 0 < self.rope_wavelengths[0] < self.rope_wavelengths[1]:
+            raise PydanticCustomError("rope_wavelengths", "two rising numbers of tokens")
         if self.windows and self.position == "relative":
             raise PydanticCustomError("windows", "T5's relative positions and windows do not go together; choose another position")
         return self
@@ -179,7 +191,19 @@ class ModelConfig(Strict):
     @property
     def portable(self) -> bool:
         """Whether a stock Hugging Face class computes the same."""
-        return self.family in ("llama", "gpt1", "gpt2", "falcon", "falcon-rw")
+        from groundup.models.huggingface.stock import misfits  # which reads this file
+
+        return not misfits(self)
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have biases."""
+        return self.bias or self.attention_bias is not None
+
+    @property
+    def out_bias(self) -> bool:
+        """Whether the attention's output has one."""
+        return self.bias or self.attention_bias == "all"
 
     def window(self, layer: int) -> int:
         """Tokens a layer looks back at most, 0-based; 0: all."""

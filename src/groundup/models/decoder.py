@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.attention import Cache, additive, document_mask
+from groundup.models.parts.attention import additive, document_mask
 from groundup.models.parts.block import Absent, Block
 from groundup.models.parts.embedding import NgramEmbedding
 from groundup.models.parts.moe import MixtureOfExperts
@@ -45,7 +45,10 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, rank)
         self.projection = nn.Linear(rank, config.width, bias=False) if config.embedding_rank else None
         self.ngrams = NgramEmbedding(config.vocabulary, config.ngram_rows, config.width, config.ngram_dropout) if config.ngram_rows else None
-        self.rotary = Rotary(config.head_width, config.context, config.rope_base, config.rope_scaling) if config.position == "rotary" else None
+        self.rotary = (
+            Rotary(config.head_width, config.context, config.rope_base, config.rope_scaling, config.rope_wavelengths)
+            if config.position == "rotary" else None
+        )  # fmt: skip
         self.places = (
             nn.Embedding(config.context, config.width) if config.position == "learned"
             else Sinusoidal(config.context, config.width) if config.position == "sinusoidal" else None
@@ -65,8 +68,8 @@ class Decoder(nn.Module):
         self.head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
         self.dropout = nn.Dropout(config.embedding_dropout)
 
-    def embed(self, tokens_BT: Tensor, positions_BT: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the first layer sees, (B, T, D)."""
+    def embed(self, tokens_BT: Tensor, positions_BT: Tensor, ngrams_BTD: Tensor | None = None) -> Tensor:
+        """What the first layer sees, (B, T, D). `ngrams_BTD`: what the n-gram tables say, where that hangs on tokens before these."""
         x_BTD: Tensor = self.embedding(tokens_BT)
         if self.projection is not None:
             x_BTD = self.projection(x_BTD)
@@ -75,34 +78,31 @@ class Decoder(nn.Module):
         if self.places is not None:
             x_BTD = x_BTD + self.places(positions_BT)
         if self.ngrams is not None:
-            x_BTD = x_BTD + self.ngrams(tokens_BT, positions_BT, None if cache is None else cache.earlier(tokens_BT))
+            x_BTD = x_BTD + (self.ngrams(tokens_BT, positions_BT) if ngrams_BTD is None else ngrams_BTD)
         if self.config.embedding_norm:
             x_BTD = rms_norm(x_BTD, eps=self.config.norm_eps)
         x_BTD = self.dropout(x_BTD)
         return x_BTD
 
     def hidden(
-        self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, cache: Cache | None = None,
-        prefix_BT: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, prefix_BT: Tensor | None = None
+    ) -> Tensor:
         """The last layer's normalised output, (B, T, D). `prefix_BT`: tokens that all of their segment see, earlier ones too."""
-        if cache is not None:
-            mask = cache.mask()
-        elif prefix_BT is not None:
+        if prefix_BT is not None:
             segments_BT = torch.zeros_like(tokens_BT) if segments_BT is None else segments_BT
-            mask = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
+            mask: Tensor | None = document_mask(segments_BT) | (document_mask(segments_BT, causal=False) & prefix_BT[:, None, None, :])
         else:
             mask = None if segments_BT is None or self._windowed(tokens_BT.shape[1]) else document_mask(segments_BT)
-        x_BTD = self.embed(tokens_BT, positions_BT, cache)
+        x_BTD = self.embed(tokens_BT, positions_BT)
         if mask is not None and self.distance is None and not self.config.windows and not self.config.attention_softcap:
             mask = additive(mask, x_BTD)
         rotary = None if self.rotary is None else self.rotary(positions_BT)
         T = tokens_BT.shape[1]
-        bias = None if self.distance is None else self.distance(T, T if cache is None else cache.length + T)
-        return self.stack(x_BTD, tokens_BT, rotary, mask, cache, bias, segments_BT)
+        bias = None if self.distance is None else self.distance(T, T)
+        return self.stack(x_BTD, tokens_BT, rotary, mask, bias, segments_BT)
 
     def stack(
-        self, x_BTD: Tensor, tokens_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None,
+        self, x_BTD: Tensor, tokens_BT: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None,
         bias: Tensor | None = None, segments_BT: Tensor | None = None, first_BTD: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """All layers and the last norm: the part worth compiling (look-ups and the head have their own kernels).
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
             if self.shortcut is not None and not isinstance(block, Absent):
                 x_BTD = self.shortcut(layer, x_BTD, first_BTD)
             value_BTE = self.value_embeddings[str(layer)](tokens_BT) if str(layer) in self.value_embeddings else None
-            x_BTD = block(x_BTD, rotary, mask, cache, value_BTE, bias, segments_BT)
+            x_BTD = block(x_BTD, rotary, mask, value_BTE, bias, segments_BT)
         normalised_BTD: Tensor = self.norm(x_BTD)
         return normalised_BTD
 
@@ -145,8 +145,6 @@ class Decoder(nn.Module):
             logits_BTV = self.config.softcap * torch.tanh(logits_BTV / self.config.softcap)
         return logits_BTV
 
-    def forward(
-        self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None, cache: Cache | None = None
-    ) -> Tensor:
+    def forward(self, tokens_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """Logits of each next token, (B, T, V), float32. `segments_BT` None: every row is one document."""
-        return self.logits(self.hidden(tokens_BT, positions_BT, segments_BT, cache))
+        return self.logits(self.hidden(tokens_BT, positions_BT, segments_BT))

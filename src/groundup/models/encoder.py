@@ -73,7 +73,7 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """All layers and the last norm."""
         for block in self.blocks:
-            x_BTD = block(x_BTD, rotary, mask, None, None, bias, segments_BT)
+            x_BTD = block(x_BTD, rotary, mask, None, bias, segments_BT)
         normalised_BTD: Tensor = self.norm(x_BTD)
         return normalised_BTD
 

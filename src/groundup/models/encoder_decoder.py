@@ -33,12 +33,18 @@ class CrossAttention(nn.Module):
     def forward(self, x_BTD: Tensor, memory_BSD: Tensor, mask_B1TS: Tensor | None) -> Tensor:
         """(B, T, D)."""
         q_BKTH = self.query(x_BTD).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
-        k_BKSH, v_BKSH = self.key_value(memory_BSD).unflatten(-1, (2 * self.heads, self.head_width)).transpose(1, 2).chunk(2, dim=1)
+        k_BKSH, v_BKSH = self.keys_values(memory_BSD)
         y_BKTH = attend(
             q_BKTH, k_BKSH, v_BKSH, mask_B1TS, None, scale=self.scale, dropout=self.dropout if self.training else 0.0, causal=False
         )
         y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).flatten(2))
         return y_BTD
+
+    def keys_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what was read, each (B, K, S, H)."""
+        both = self.key_value(memory_BSD).unflatten(-1, (2 * self.heads, self.head_width)).transpose(1, 2)
+        k_BKSH, v_BKSH = both.chunk(2, dim=1)
+        return k_BKSH, v_BKSH
 
 
 class Layer(nn.Module):
@@ -61,7 +67,7 @@ class Layer(nn.Module):
         self, x_BTD: Tensor, mask: Tensor | None, bias: Tensor | None, memory_BSD: Tensor | None = None, memory_mask: Tensor | None = None
     ) -> Tensor:
         """(B, T, D)."""
-        x_BTD = self._sublayer(x_BTD, self.attention_norm, lambda seen: self.attention(seen, None, mask, None, None, bias))
+        x_BTD = self._sublayer(x_BTD, self.attention_norm, lambda seen: self.attention(seen, None, mask, None, bias))
         if self.cross is not None and self.cross_norm is not None:
             cross = self.cross
             assert memory_BSD is not None

@@ -127,7 +127,7 @@ def token_bytes(config: ModelConfig, context: int, precision: str, *, tp: int = 
     # attention: projections, rotated or normalised queries and keys, output, a mask of the row, a bias of each head
     found += c * (qkv + outer / t) + 4 * K / t
     turned = outer / t + kv
-    if config.qk_norm:
+    if config.qk_norm or config.qk_norm_scale:
         found += 4 * turned + c * turned + 4 * (K + config.kv_heads) / t
     elif config.position == "rotary":
         found += c * turned

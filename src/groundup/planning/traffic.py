@@ -86,7 +86,8 @@ def _whole(layout: Layout, model: tuple[Piece, ...]) -> list[tuple[str, int]]:
 
 def _found_in_parts(name: str, config: ModelConfig, layout: Layout) -> bool:
     inside = name.startswith(("blocks.", "norm.", "shortcut."))
-    return kept_whole(name, config, layout.tp) or (layout.sequence and inside)
+    of_heads = name.endswith(("q_norm.weight", "k_norm.weight"))
+    return kept_whole(name, config, layout.tp) or of_heads or (layout.sequence and inside)
 
 
 def _tied(config: ModelConfig, layout: Layout, first: bool, last: bool, number: int) -> int:

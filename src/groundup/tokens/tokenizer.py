@@ -31,7 +31,7 @@ from groundup.tokens.patterns import PATTERNS, Pattern
 # Names are ours; a file of others may call the same thing otherwise.
 ROLES: dict[str, tuple[str, ...]] = {
     "<|end_of_text|>": ("<|endoftext|>", "</s>", "<eos>", "[SEP]"),
-    "<|pad|>": ("<pad>", "[PAD]"),
+    "<|pad|>": ("<pad>", "[PAD]", "<|finetune_right_pad_id|>"),
     "<|system|>": (),
     "<|user|>": (),
     "<|assistant|>": (),

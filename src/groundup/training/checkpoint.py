@@ -78,6 +78,16 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def of_run(run: Path, *, base: bool) -> tuple[Path, bool] | None:
+    """The newest whole checkpoint of a run's folder, of an unfinished stage too, and whether it is of a model tuned to answer: the tuned
+    one where there is one, unless `base`."""
+    for name in ("checkpoints",) if base else ("dialogue", "checkpoints"):
+        for folder in (run / name, run / f".{name}.partial"):
+            if (path := newest(folder)) is not None:
+                return path, name == "dialogue"
+    return None
+
+
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None."""
     try:

@@ -256,13 +256,15 @@ class TensorParallel:
         if module.value_gate is not None:
             gates = self._kept(module.kv_heads, 1)
             module.value_gate = self._one(module.value_gate, f"{prefix}value_gate.", gates)
+        if module.q_norm is not None:  # of its own heads alone does each process find a gradient
+            self.partial.update({f"{prefix}q_norm.weight", f"{prefix}k_norm.weight"})
         module.heads, module.kv_heads = module.heads // n, max(1, module.kv_heads // n)
         heads = slice(rank * module.heads, (rank + 1) * module.heads)
 
         def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
             x, *rest = given
-            if len(rest) > 4 and rest[4] is not None:
-                rest[4] = rest[4][:, heads]
+            if len(rest) > 3 and rest[3] is not None:
+                rest[3] = rest[3][:, heads]
             return self._before(x), *rest
 
         module.register_forward_pre_hook(before)

@@ -1,53 +1,31 @@
-"""Self-attention with grouped keys and values, a document mask, windows, and an optional cache.
+"""Self-attention with grouped keys and values, a document mask, and windows.
 
-What a query may see when two documents share a row (x), and where the cache stands:
+What a query may see when two documents share a row (x):
 
-        segments   a a a b b          cached  new
-      a            x                  x x x | x
-      a            x x                x x x | x x
+        segments   a a a b b
+      a            x
+      a            x x
       a            x x x
       b                  x
       b                  x x
 
-Shapes: B batch, T new time, S all time (cached and new), D model width, K heads, G kv-heads, H head width, E = G x H.
+Shapes: B batch, T time, S time of the keys, D model width, K heads, G kv-heads, H head width, E = G x H.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.norm import rms_norm
+from groundup.models.parts.norm import RMSNorm, rms_norm
 from groundup.models.parts.position import distances, rotate
 from groundup.models.parts.stacked import Stacked
 from groundup.models.parts.window import windowed_attention
 
 GATE_CHANNELS = 12  # of the input, enough to gate a value embedding (nanochat)
 SHARPNESS = 1.2  # of normalised queries and keys each (nanochat)
-
-
-class Cache(Protocol):
-    """Keys and values of earlier positions, kept by the generation engine."""
-
-    @property
-    def length(self) -> int:
-        """Positions kept so far."""
-
-    def append(self, layer: int, k_BGTH: Tensor, v_BGTH: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new keys and values of a layer; return all so far, each (B, G, S, H)."""
-        ...
-
-    def earlier(self, tokens_BT: Tensor) -> Tensor:
-        """Store the new tokens and return all before them, (B, S - T), padding included."""
-        ...
-
-    def mask(self) -> Tensor | None:
-        """Which keys each new query may see, bool (B, 1, T, S); None: all up to its own position."""
-        ...
 
 
 def document_mask(segments_BT: Tensor, *, causal: bool = True) -> Tensor:
@@ -74,17 +52,19 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.layer, self.heads, self.kv_heads, self.head_width = layer, config.heads, config.kv_heads, config.head_width
+        self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
         self.qk_norm, self.eps, self.dropout = config.qk_norm, config.norm_eps, config.attention_dropout
         self.scale, self.softcap, self.window = config.attention_scale, config.attention_softcap, config.window(layer)
         self.causal = config.causal
         inner, outer = config.kv_heads * config.head_width, config.heads * config.head_width
-        self.qkv = Stacked(config.width, (outer, inner, inner), config.bias)
-        self.out = nn.Linear(outer, config.width, bias=config.bias)
+        self.qkv = Stacked(config.width, (outer, inner, inner), config.qkv_bias)
+        self.out = nn.Linear(outer, config.width, bias=config.out_bias)
+        self.q_norm = RMSNorm(config.head_width, config.norm_eps, scale=True) if config.qk_norm_scale else None
+        self.k_norm = RMSNorm(config.head_width, config.norm_eps, scale=True) if config.qk_norm_scale else None
         self.value_gate = nn.Linear(GATE_CHANNELS, config.kv_heads, bias=False) if config.has_value_embedding(layer) else None
 
     def forward(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None, value_BTE: Tensor | None = None,
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, value_BTE: Tensor | None = None,
         bias: Tensor | None = None, segments_BT: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Attend. `mask` None means plain causal attention; `value_BTE`: the token's value embedding, if the layer has one;
@@ -93,6 +73,9 @@ class Attention(nn.Module):
         K, G, H = self.heads, self.kv_heads, self.head_width
         qkv = self.qkv(x_BTD).view(B, T, K + 2 * G, H)
         qk, v = torch.split(qkv, [K + G, G], dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = torch.split(qk, [K, G], dim=2)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
         if rotary is not None:
             qk = rotate(qk, *rotary)
         if self.qk_norm:
@@ -103,27 +86,24 @@ class Attention(nn.Module):
             gate_BTG1 = 3 * torch.sigmoid(self.value_gate(x_BTD[..., :GATE_CHANNELS])).unsqueeze(-1)
             v = v + gate_BTG1 * value_BTE.view(B, T, G, H)
         v_BGTH = v.transpose(1, 2)
-        if cache is not None:
-            k_BGTH, v_BGTH = cache.append(self.layer, k_BGTH, v_BGTH)
         dropout = self.dropout if self.training else 0.0
-        S = k_BGTH.shape[2]
-        if self.window and cache is None and bias is None and not self.softcap and self.window < S:
+        if self.window and bias is None and not self.softcap and self.window < T:
             y_BKTH = windowed_attention(q_BKTH, k_BGTH, v_BGTH, self.window, segments_BT, scale=self.scale, dropout=dropout, both_ways=not self.causal)
         else:
             y_BKTH = attend(
-                q_BKTH, k_BGTH, v_BGTH, self._near(mask, T, S, x_BTD.device), bias, scale=self.scale, softcap=self.softcap, dropout=dropout,
+                q_BKTH, k_BGTH, v_BGTH, self._near(mask, T, x_BTD.device), bias, scale=self.scale, softcap=self.softcap, dropout=dropout,
                 causal=self.causal,
             )
         y_BTD: Tensor = self.out(y_BKTH.transpose(1, 2).reshape(B, T, K * H))
         return y_BTD
 
-    def _near(self, mask: Tensor | None, T: int, S: int, device: torch.device) -> Tensor | None:
+    def _near(self, mask: Tensor | None, T: int, device: torch.device) -> Tensor | None:
         """The mask with what lies outside of the layer's window taken out."""
-        if not self.window or self.window >= S:
+        if not self.window or self.window >= T:
             return mask
-        before_TS = distances(T, S, device)
-        near_TS = (before_TS >= 0) & (before_TS < self.window) if self.causal else before_TS.abs() < self.window
-        return near_TS[None, None] if mask is None else mask & near_TS
+        before_TT = distances(T, T, device)
+        near_TT = (before_TT >= 0) & (before_TT < self.window) if self.causal else before_TT.abs() < self.window
+        return near_TT[None, None] if mask is None else mask & near_TT
 
 
 def attend(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from groundup.models.config import ModelConfig
-from groundup.models.parts.attention import Attention, Cache
+from groundup.models.parts.attention import Attention
 from groundup.models.parts.moe import feedforward
 from groundup.models.parts.norm import norm
 
@@ -49,12 +49,12 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.residual_dropout_at(layer))
 
     def forward(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None, value_BTE: Tensor | None = None,
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, value_BTE: Tensor | None = None,
         bias: Tensor | None = None, segments_BT: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """(B, T, D) to (B, T, D)."""
         seen_BTD = x_BTD if self.post else self.attention_norm(x_BTD)
-        y_BTD = self.dropout(self.attention(seen_BTD, rotary, mask, cache, value_BTE, bias, segments_BT))
+        y_BTD = self.dropout(self.attention(seen_BTD, rotary, mask, value_BTE, bias, segments_BT))
         if self.parallel != "no":
             seen_BTD = seen_BTD if self.parallel == "one-norm" else self.feedforward_norm(x_BTD)
             both_BTD: Tensor = self._add(self._add(x_BTD, y_BTD, 0), self.dropout(self.feedforward(seen_BTD)), 1)

@@ -17,14 +17,20 @@ from torch import Tensor, nn
 
 class Rotary(nn.Module):
     """Tables of cosines and sines for every position of the context (Su et al. 2021), in the half-rotation layout of Hugging
-    Face's Llama. `scaling` divides the positions (Chen et al. 2023)."""
+    Face's Llama. `scaling` divides the positions (Chen et al. 2023); with `wavelengths` (Llama 3.1) only for pairs that turn slowly:
+
+        a turn takes   up to short   short to long                                     from long on
+        divided by     1             1 / (kept + (1 - kept) / scaling), kept 1 to 0   scaling
+    """
 
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, head_width: int, context: int, base: float, scaling: float = 1.0) -> None:
+    def __init__(self, head_width: int, context: int, base: float, scaling: float = 1.0, wavelengths: tuple[float, float] | None = None) -> None:
         super().__init__()
         frequencies = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+        if wavelengths is not None:
+            frequencies, scaling = frequencies / slowed(frequencies, scaling, wavelengths), 1.0
         angles_TH = torch.arange(context, dtype=torch.float64)[:, None] / scaling * frequencies
         self.register_buffer("cosine", angles_TH.cos().float(), persistent=False)
         self.register_buffer("sine", angles_TH.sin().float(), persistent=False)
@@ -32,6 +38,13 @@ class Rotary(nn.Module):
     def forward(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine for each position, (B, T, 1, H/2)."""
         return self.cosine[positions_BT].unsqueeze(2), self.sine[positions_BT].unsqueeze(2)
+
+
+def slowed(frequencies: Tensor, scaling: float, wavelengths: tuple[float, float]) -> Tensor:
+    """By what each of the frequencies (radians a token) is divided; see `Rotary`."""
+    short, long = wavelengths
+    kept = ((frequencies / (2 * math.pi) - 1 / long) / (1 / short - 1 / long)).clamp(0, 1)
+    return 1 / (kept + (1 - kept) / scaling)
 
 
 def rotate(x_BTKH: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

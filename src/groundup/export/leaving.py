@@ -1,0 +1,62 @@
+"""What leaves: a run's newest model with its tokenizer, read once for all formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from groundup.errors import RequestError
+from groundup.models.build import parameters
+from groundup.models.config import ModelConfig
+from groundup.run import Run
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.training import checkpoint
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A model on its way out."""
+
+    run: Run
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    words: Tokenizer
+    tokenizer_text: str
+    """Of `tokenizer.json`."""
+    tuned: bool
+    """Whether it answers, or goes on with a text."""
+    step: int
+    """Of the stage that it is from."""
+
+    @classmethod
+    def of(cls, run: Run, *, base: bool) -> Leaving:
+        """The newest whole checkpoint, of an unfinished stage too; the tuned model's, unless `base`. Raises RequestError without one."""
+        file = run.path / "tokenizer" / "tokenizer.json"
+        found = checkpoint.of_run(run.path, base=base)
+        if not file.is_file() or found is None:
+            raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
+        path, tuned = found
+        words = Tokenizer.load(file.parent)
+        model = checkpoint.load_model(path, words.digest)
+        step = int(checkpoint.read_state(path).get("step", 0))
+        return cls(run, model.config, model.state_dict(), words, file.read_text(encoding="utf-8"), tuned, step)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learned."""
+        return parameters(self.config)
+
+    @property
+    def end(self) -> str:
+        """The token that ends what it writes, in our name."""
+        return "<|end_of_turn|>" if self.tuned else "<|end_of_text|>"
+
+
+def in_dtype(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    """Numbers with a fraction in another format; whole numbers (a batch norm's count) as they are."""
+    return {name: (tensor.to(DTYPES[dtype]) if tensor.is_floating_point() else tensor).contiguous() for name, tensor in tensors.items()}
