@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from groundup import cli
+from groundup.commands import clean as command
 from groundup.errors import RequestError
 
 
@@ -26,7 +26,7 @@ def test_a_preview_and_a_comparison_from_the_command_line(recipe: str, tmp_path:
     runs, page = tmp_path / "runs", tmp_path / "page.html"
 
     def clean(overrides: list[str] | None = None, **more: Any) -> str:
-        cli.clean(recipe, overrides, runs, **more)
+        command.clean(recipe, overrides, runs, **more)
         return capsys.readouterr().out
 
     with pytest.raises(RequestError, match="Run `groundup clean` first"):
@@ -50,5 +50,5 @@ def test_a_preview_and_a_comparison_from_the_command_line(recipe: str, tmp_path:
 @pytest.mark.parametrize("options", [{"preview": ["length.on=false"], "compare": "y"}, {"out": Path("x.html")}])
 def test_options_that_exclude_each_other(recipe: str, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(RequestError):
-        cli.clean(recipe, None, tmp_path / "runs", **options)
+        command.clean(recipe, None, tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()

@@ -1,0 +1,1 @@
+"""The commands, one file a topic: options in, one call out."""
