@@ -34,6 +34,7 @@ from groundup.tokens.tokenizer import END_OF_TEXT, Tokenizer
 
 LOT = 4_000_000  # characters encoded and measured at once
 LONGEST = 1 << 30  # characters; a document that is cut would lose the context before each cut
+MOST_GROUPS = 40  # in a table for a person
 NO_DOMAIN = "(no address)"
 By = Literal["source", "domain"]
 
@@ -97,6 +98,33 @@ def perplexity(
         ordered = sorted(groups.items(), key=lambda one: (-one[1].bytes, one[0]))
         found["groups"] = {name: sums.figures() for name, sums in ordered if sums.bytes}
     return found
+
+
+def as_text(found: dict[str, Any], what: str) -> str:
+    """The figures for a person."""
+    lines = [f"{what}: {found['documents']:,} documents, {found['bytes']:,} bytes; windows of {found['window_tokens']:,} tokens moved by {found['stride_tokens']:,}"]
+    lines += [
+        f"  {name.replace('_', ' '):<22}{found[name]:>12,.4g}  ({counted})" if name.startswith("perplexity") and found[name] else f"  {name.replace('_', ' '):<22}{found[name]:>12.4f}"
+        for name, counted in (
+            ("bits_per_byte", ""), ("bits_per_character", ""), ("perplexity_per_token", f"{found['tokens']:,} tokens"),
+            ("perplexity_per_word", f"{found['words']:,} words"), ("perplexity_per_byte", f"{found['bytes']:,} bytes"),
+        )
+        if found[name] is not None
+    ]
+    if not found["lossless_tokenizer"]:
+        lines.append("  the tokenizer loses a part of the text; to predict what is left is easier")
+    if "baselines" in found:
+        lines += ["other means, bits per byte:", *(f"  {name.removesuffix('_bits_per_byte').replace('_', ' '):<22}{value:>12.4f}" for name, value in found["baselines"].items() if name.endswith("_bits_per_byte"))]
+    if groups := found.get("groups"):
+        width = min(48, max(map(len, groups)))
+        lines.append(f"{'':<{width + 2}}{'documents':>10}{'bytes':>14}{'bits/byte':>11}{'per token':>12}{'per word':>14}")
+        lines += [
+            f"  {name[:width]:<{width}}{one['documents']:>10,}{one['bytes']:>14,}{one['bits_per_byte']:>11.4f}{one['perplexity_per_token']:>12,.4g}{one['perplexity_per_word'] or float('nan'):>14,.4g}"
+            for name, one in list(groups.items())[:MOST_GROUPS]
+        ]
+        if len(groups) > MOST_GROUPS:
+            lines.append(f"  and {len(groups) - MOST_GROUPS:,} more (--json has all)")
+    return "\n".join(lines)
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[Text]) -> TokenSplit:

@@ -29,9 +29,10 @@ from groundup.tokens.tokenizer import Tokenizer
 Row = dict[str, Any]
 STEPS = (1, 2, 4, 6, 8, 11, 15)
 """Bits at which the next shade begins: 1 bit is one of two, 8 bits one of 256, 15 one of a vocabulary."""
-MOST_WORDS = 40
-BEFORE = 60  # characters shown before a surprising word
-WORD = re.compile(r"\S+")
+MOST_WORDS = 25
+BEFORE = 48  # characters shown before a surprising word
+WORD = re.compile(r"[^\W_]+")
+BLANKS = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,16 @@ def render(found: Row, texts: Sequence[Text], split: TokenSplit, guesses: Guesse
         pieces = list(_pieces(split, number, guesses, tokenizer))
         bits = sum(piece.bits for piece in pieces)
         size = sum(len(piece.text.encode(errors="replace")) for piece in pieces)
-        documents.append({"title": text.url or text.name, "pieces": pieces, "bits_per_byte": bits / max(1, size), "text": text.text})
-    surprising = sorted((word for one in documents for word in _words(one["pieces"])), key=lambda word: -word["bits"])[:MOST_WORDS]
+        documents.append({"title": text.url or text.name, "pieces": pieces, "bits_per_byte": bits / max(1, size)})
+    surprising: dict[str, Row] = {}  # each word once, where it surprised most
+    for word in sorted((word for one in documents for word in _words(one["pieces"])), key=lambda word: -word["bits"]):
+        surprising.setdefault(word["word"], word)
     groups = found.get("groups") or {}
     most = max((one["bits_per_byte"] for one in groups.values()), default=1.0)
     return template("surprise.html.j2").render(
-        name=name, what=what, found=found, documents=documents, surprising=surprising, shown=sum(len(one["pieces"]) for one in documents),
+        name=name, what=what, found=found, documents=documents, surprising=list(surprising.values())[:MOST_WORDS],
         groups=[{"name": group, **one, "bar": 100 * one["bits_per_byte"] / most} for group, one in groups.items()],
-        bars=baseline_rows(found["bits_per_byte"], found.get("baselines") or {}), scale=[0, *STEPS], nats=math.log(2),
+        bars=baseline_rows(found["bits_per_byte"], found.get("baselines") or {}), scale=[0, *STEPS],
     )  # fmt: skip
 
 
@@ -108,8 +111,8 @@ def _words(pieces: Sequence[Piece]) -> Iterator[Row]:
     for word in WORD.finditer(text):
         first, last = (int(np.searchsorted(ends, place, "right")) for place in (word.start(), word.end() - 1))
         yield {
-            "word": word[0], "bits": sum(piece.bits for piece in pieces[first : last + 1]), "before": text[max(0, word.start() - BEFORE) : word.start()],
-            "expected": ", ".join(f"{spelled} {_share(share)}" for spelled, share in pieces[first].expected),
+            "word": word[0], "bits": sum(piece.bits for piece in pieces[first : last + 1]), "before": BLANKS.sub(" ", text[max(0, word.start() - BEFORE) : word.start()]),
+            "expected": [(spelled, _share(share)) for spelled, share in pieces[first].expected],
         }  # fmt: skip
 
 
