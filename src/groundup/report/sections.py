@@ -331,7 +331,7 @@ def bits(figures: dict[str, Any]) -> Row | None:
 def baseline_rows(mine: float, baselines: dict[str, Any]) -> list[Row]:
     """The model and the baselines in bits per byte, best first, with bars."""
     names = {**{key: long for key, (_, long) in BASELINES.items()}, "zstd19_bits_per_byte": "zstd -19 on the unseen text alone"}
-    rows = [{"name": "this model", "value": mine, "mine": True}]
+    rows: list[Row] = [{"name": "this model", "value": mine, "mine": True}]
     rows += [{"name": name, "value": baselines[key], "mine": False} for key, name in names.items() if baselines.get(key) is not None]
     worst = max(row["value"] for row in rows)
     return sorted(({**row, "bar": 100 * row["value"] / worst} for row in rows), key=lambda row: row["value"])

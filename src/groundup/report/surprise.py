@@ -63,7 +63,7 @@ def write(path: Path, found: Row, texts: Sequence[Text], split: TokenSplit, gues
 
 def render(found: Row, texts: Sequence[Text], split: TokenSplit, guesses: Guesses, tokenizer: Tokenizer, name: str, what: str) -> str:
     """The page's HTML."""
-    documents = []
+    documents: list[Row] = []
     for number, text in enumerate(texts):
         pieces = list(_pieces(split, number, guesses, tokenizer))
         bits = sum(piece.bits for piece in pieces)
