@@ -11,13 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from groundup import recipe as recipes
 from groundup.errors import RequestError
 from groundup.models import huggingface
-from groundup.models.build import Model, build, parameters
+from groundup.models.build import parameters, widened
 from groundup.run import Run, write_atomic
 from groundup.tokens.tokenizer import Tokenizer
 from groundup.tokens.trainers import adopt
@@ -52,17 +49,3 @@ def bring_in(folder: Path, runs: Path, name: str) -> dict[str, Any]:
     return {
         "name": name, "path": str(path), "family": config.family, "parameters": parameters(config), "vocabulary": config.vocabulary,
     }  # fmt: skip
-
-
-def widened(model: Model, vocabulary: int) -> Model:
-    """The same model with rows for further tokens in all that has a row for each token."""
-    wide = build(model.config.model_copy(update={"vocabulary": vocabulary}))
-    theirs = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, parameter in wide.named_parameters():
-            parameter.copy_(_longer(theirs[name], len(parameter)) if parameter.shape != theirs[name].shape else theirs[name])
-    return wide
-
-
-def _longer(rows: Tensor, wanted: int) -> Tensor:
-    return torch.cat([rows, rows.mean(0, keepdim=True).expand(wanted - len(rows), *rows.shape[1:])])

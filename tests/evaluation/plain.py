@@ -43,13 +43,13 @@ class UncachedLanes:
 
     def forward(self, pieces: Sequence[Ahead]) -> Tensor:
         lanes = [piece.lane for piece in pieces]
-        assert len(set(lanes)) == len(lanes), "a lane twice in a step"
+        assert sorted(set(lanes)) == lanes, "a lane twice in a step, or out of order"
         rows: list[Tensor] = []
         self.steps.append([len(piece.tokens) for piece in pieces])
         for piece in pieces:
             assert piece.start <= len(self.held[piece.lane]), "a lane goes on from where it never was"
             assert len(piece.tokens) > 0 and 0 <= piece.wanted <= len(piece.tokens)
-            self.held[piece.lane] = [*self.held[piece.lane][: piece.start], *piece.tokens.tolist()]
+            self.held[piece.lane] = [*self.held[piece.lane][: piece.start], *piece.tokens]
             assert len(self.held[piece.lane]) <= self.capacity
             self.read += len(piece.tokens)
             tokens_1T = torch.tensor([self.held[piece.lane]])

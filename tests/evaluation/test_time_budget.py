@@ -21,7 +21,7 @@ class Clock:
 def asked(items: int, seconds: float | None, seed: int, cost) -> list[int]:
     """Places asked where a place takes `cost(place)` seconds."""
     clock, found = Clock(), []
-    for lot in lots(items, seconds, seed, clock):
+    for lot in lots(items, seconds, seed, clock=clock):
         found += lot
         clock.now += sum(map(cost, lot))
     return found
@@ -47,7 +47,7 @@ def test_the_time_is_kept_and_used(seconds: float) -> None:
 def test_the_first_lot_is_asked_whatever_the_time() -> None:
     assert len(asked(1000, 0.001, 0, lambda place: 1.0)) == FIRST
     assert len(asked(3, 0.001, 0, lambda place: 1.0)) == 3
-    assert max(map(len, lots(10**5, 10**9, 0, Clock()))) <= LARGEST
+    assert max(map(len, lots(10**5, 10**9, 0, clock=Clock()))) <= LARGEST
 
 
 def test_the_sample_is_unbiased_though_right_answers_take_longer() -> None:

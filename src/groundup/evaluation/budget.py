@@ -26,13 +26,18 @@ def order(items: int, seed: int) -> list[int]:
     return places
 
 
-def lots(items: int, seconds: float | None, seed: int, clock: Callable[[], float] = time.monotonic) -> Iterator[list[int]]:
-    """Places of the items to ask, lot by lot; ask each lot before taking the next. The first one is asked whatever the time."""
+def lots(items: int, seconds: float | None, seed: int, limit: int | None = None, clock: Callable[[], float] = time.monotonic) -> Iterator[list[int]]:
+    """Places of the items to ask, lot by lot; ask each lot before taking the next. The first one is asked whatever the time.
+
+    `limit`: so many items at most, the first ones of the drawn order.
+    """
+    drawn = order(items, seed)[:limit]
     if seconds is None:
-        yield from (list(range(start, min(start + WHOLE, items))) for start in range(0, items, WHOLE))
+        places = sorted(drawn)
+        yield from (places[start : start + WHOLE] for start in range(0, len(places), WHOLE))
         return
-    places, begun, done, size = order(items, seed), clock(), 0, FIRST
-    while done < items:
+    places, begun, done, size = drawn, clock(), 0, FIRST
+    while done < len(places):
         if done:
             passed = clock() - begun
             fit = int((seconds - passed) / (passed / done)) if passed > 0 else size

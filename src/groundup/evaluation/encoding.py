@@ -53,7 +53,7 @@ class Encoder:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Encoder:
         """For one of our tokenizers."""
-        return cls(tokenizer, tokenizer.special[END_OF_TEXT], cuts=tokenizer.pattern is not None or tokenizer.kind in ("characters", "bytes"))
+        return cls(tokenizer, tokenizer.special[END_OF_TEXT], cuts=tokenizer.cuts)
 
     def pairs(self, items: Sequence[Item], pairing: Pairing) -> list[list[Pair]]:
         """Each item's requests as tokens. Raises RequestError for a continuation without any."""

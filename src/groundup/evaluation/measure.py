@@ -61,8 +61,11 @@ class Measured:
         }
 
 
-def measure(task: Task, scorer: Scorer, encoder: Encoder, seconds: float | None = None, seed: int = SEED) -> Measured:
-    """Put a task of likelihoods to a model; with `seconds`, to as many of its items, drawn at random, as that allows.
+def measure(
+    task: Task, scorer: Scorer, encoder: Encoder, seconds: float | None = None, limit: int | None = None, seed: int = SEED
+) -> Measured:
+    """Put a task of likelihoods to a model; with `seconds`, to as many of its items, drawn at random, as that allows; with `limit`, to so
+    many of the same at most.
 
     Raises RequestError for a task without items, or one in which the model is to write.
     """
@@ -83,17 +86,17 @@ def measure(task: Task, scorer: Scorer, encoder: Encoder, seconds: float | None 
             results.append(score(task, place, mine, [len(after) for _, after in its]))
         return results, len(flat), cut
 
-    return collect(task, seconds, seed, ask)
+    return collect(task, seconds, limit, seed, ask)
 
 
 def collect(
-    task: Task, seconds: float | None, seed: int, ask: Callable[[Sequence[int]], tuple[list[Result], int, int]]
+    task: Task, seconds: float | None, limit: int | None, seed: int, ask: Callable[[Sequence[int]], tuple[list[Result], int, int]]
 ) -> Measured:
     """Ask lot after lot; `ask` returns the results of items, how many prompts these were, and how many of them were cut."""
     measured = Measured(task)
     begun = time.monotonic()
-    with bar(task.name, len(task.items)) as running:
-        for places in lots(len(task.items), seconds, seed):
+    with bar(task.name, min(len(task.items), limit or len(task.items))) as running:
+        for places in lots(len(task.items), seconds, seed, limit):
             results, prompts, cut = ask(places)
             measured.results += results
             measured.prompts += prompts

@@ -13,9 +13,9 @@ the memory is that of the lanes, whatever the number of texts. What one lane rea
 for by texts that come later and share it; all is known beforehand, so each piece says which of its last scores are wanted, and who
 reads which.
 
-Lanes work side by side: a step is one piece of each of several lanes, of like length, within a budget. The shorter go first, so that all
-lanes come to their next long piece together. Texts are dealt out in runs that share little with their neighbours; a run that would keep
-one lane busy alone is cut, which costs reading its beginning twice.
+Lanes work side by side: a step is one piece of each of several lanes, all in one row, without padding. The shorter go first, and a step is
+full as soon as a larger one would be no faster a token: so short pieces never go alone. Texts are dealt out in runs that share little
+with their neighbours; a run that would keep one lane busy alone is cut, which costs reading its beginning twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 
 Tokens = np.ndarray[Any, np.dtype[np.uint32]]
 
-LITTLE = 512  # tokens of a step, padded: fewer cost hardly less, so up to that pieces go together whatever their lengths
+FULL = 512  # tokens of a step: more are no faster a token (docs/measurements.md)
 FRESH = 20  # a text that shares at most 1/20 of itself with the one before it may be read by another lane at no loss
 TWICE = 10  # a run is cut where what must be read again is at most 1/10 of what it has read
 
@@ -75,7 +75,7 @@ class Budget:
 
     lanes: int
     tokens: int
-    """Pieces of a step times the longest of them."""
+    """Of all pieces of a step."""
     scores: int
     """Places whose scores are wanted, over all pieces of a step: each is as wide as the vocabulary."""
 
@@ -97,21 +97,20 @@ def plan(texts: Sequence[Text], budget: Budget) -> Iterator[list[Piece]]:
 
 
 def _step(lanes: Sequence[deque[Piece]], budget: Budget) -> list[Piece]:
-    """The next piece of lanes whose next pieces are short, and alike."""
+    """The next pieces of those lanes whose next pieces are the shortest, by lane."""
     waiting = sorted((number for number, lane in enumerate(lanes) if lane), key=lambda number: len(lanes[number][0].tokens))
     step: list[Piece] = []
-    wanted = 0
+    read = wanted = 0
     for number in waiting:
         piece = lanes[number][0]
-        size = len(piece.tokens)
-        wanted += piece.wanted
-        padded = (len(step) + 1) * size
-        like = not step or size <= 2 * len(step[0].tokens) or padded <= LITTLE
-        if step and not (like and padded <= budget.tokens and wanted <= budget.scores):
+        read, wanted = read + len(piece.tokens), wanted + piece.wanted
+        if step and (read > budget.tokens or wanted > budget.scores):
             break
         piece.lane = number
         step.append(lanes[number].popleft())
-    return step
+        if read >= FULL:
+            break
+    return sorted(step, key=lambda piece: piece.lane)
 
 
 def _pieces(texts: Sequence[Text], run: Sequence[int]) -> list[Piece]:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groundup.evaluation.encoding import Pair
-from groundup.evaluation.prefix_plan import Budget, Piece, Text, Tokens, plan
+from groundup.evaluation.prefix_plan import Budget, Piece, Text, plan
 from groundup.evaluation.scorer import Scored
 
-BATCH_TOKENS = 8192  # of a step, padded
+BATCH_TOKENS = 8192  # of a step
 CACHE_TOKENS = 2 * BATCH_TOKENS  # of all lanes
 MOST_LANES = 256
 SCORE_BYTES = 1 << 28  # of a step's scores: 1,300 places of a vocabulary of 50,000 in float32
@@ -37,7 +37,7 @@ class Ahead:
 
     lane: int
     start: int
-    tokens: Tokens
+    tokens: list[int]
     wanted: int
 
 
@@ -45,7 +45,7 @@ class Lanes(Protocol):
     """A model's cache, cut into lanes of a fixed capacity."""
 
     def forward(self, pieces: Sequence[Ahead]) -> Tensor:
-        """Scores (W, V) of each next token after each wanted place. Lanes are all different; one without wanted places reads only."""
+        """Scores (W, V) of each next token after each wanted place. Lanes are all different, in their order; one without wanted places reads only."""
         ...
 
 
@@ -71,7 +71,7 @@ class PrefixScorer:
         lanes = self._lanes(count, longest)
         totals, greedy = np.zeros(len(texts)), np.ones(len(texts), dtype=bool)
         for step in plan(texts, Budget(count, self._batch_tokens, self._scores)):
-            scores_WV = lanes.forward([Ahead(piece.lane, piece.start, piece.tokens, piece.wanted) for piece in step])
+            scores_WV = lanes.forward([Ahead(piece.lane, piece.start, piece.tokens.tolist(), piece.wanted) for piece in step])
             _read(step, scores_WV, totals, greedy)
             self.tokens_read += sum(len(piece.tokens) for piece in step)
         self.tokens_asked += sum(len(text.tokens) for text in texts)

@@ -83,6 +83,12 @@ class KVCache:
         self._edges: dict[int, Tensor] = {}
         self._views: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
+    def lay_out(self, slots: int, capacity: int) -> None:
+        """Give back all memory and take room for so many slots of so many places, empty, and no more than that."""
+        self.most, self._context = slots, capacity
+        self._kv = [self._empty(0, 0) for _ in self._kv]
+        self._reserve(slots, capacity)
+
     def copy(self, source: int, target: int, length: int) -> None:
         """What one slot holds of its first `length` tokens, to another."""
         self._reserve(target + 1, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from groundup.models.config import Kind, ModelConfig
 from groundup.models.decoder import Decoder
@@ -25,6 +26,20 @@ def build(config: ModelConfig, seed: int | None = None) -> Model:
     if seed is not None:
         initialise(model, config, seed)
     return model
+
+
+def widened(model: Model, vocabulary: int) -> Model:
+    """The same model with rows for further tokens in all that has a row for each token."""
+    wide = build(model.config.model_copy(update={"vocabulary": vocabulary}))
+    theirs = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in wide.named_parameters():
+            parameter.copy_(_longer(theirs[name], len(parameter)) if parameter.shape != theirs[name].shape else theirs[name])
+    return wide
+
+
+def _longer(rows: Tensor, wanted: int) -> Tensor:
+    return torch.cat([rows, rows.mean(0, keepdim=True).expand(wanted - len(rows), *rows.shape[1:])])
 
 
 def matmul_parameters(config: ModelConfig) -> int:
