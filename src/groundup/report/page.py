@@ -52,6 +52,7 @@ def render(run: Run) -> str:
         cut=_cut(run, material),
         curves=sections.curves(material, found),
         bits=sections.bits(found),
+        tasks=sections.tasks(material),
         quiz=sections.quiz(material),
         time=sections.time(material),
         work=sections.work(material, found),
