@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 
 from groundup import progress
-from groundup.commands import build, clean, generate, look, model, perplexity, plan
+from groundup.commands import build, clean, generate, judge, look, model, perplexity, plan
 from groundup.errors import GroundupError, Stopped
 from groundup.progress import say
 
@@ -44,6 +44,12 @@ app.command()(clean.thresholds)
 tokens = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")
 tokens.command("show")(look.tokens_show)
 app.add_typer(tokens, name="tokens")
+
+judges = typer.Typer(add_completion=False, no_args_is_help=True, help="Answers judged by a language model, or by people.")
+judges.command()(judge.pairwise)
+judges.command()(judge.single)
+judges.command()(judge.rate)
+app.add_typer(judges, name="judge")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -1,9 +1,9 @@
-"""A language model behind an OpenAI-compatible URL, as a judge: messages in, its text out.
+"""A language model behind an OpenAI-compatible URL, as a judge or as one who answers: messages in, its text out.
 
     ask = ChatClient(Endpoint("http://127.0.0.1:8000/v1"), "my-judge")
     ask([{"role": "user", "content": "..."}])
 
-At temperature 0, so that a judge says the same twice.
+A judge is asked at temperature 0, so that it says the same twice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ class ChatClient:
         self._endpoint, self._model, self._max_tokens = endpoint, model, max_tokens
 
     def __call__(self, messages: Messages) -> str:
-        """The model's answer. Raises GroundupError where there is none."""
-        answer = self._endpoint.post(PATH, {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": self._max_tokens})
+        """The likeliest answer. Raises GroundupError where there is none."""
+        return self.answer(messages, 0)
+
+    def answer(self, messages: Messages, temperature: float) -> str:
+        """An answer drawn at a temperature."""
+        answer = self._endpoint.post(PATH, {"model": self._model, "messages": messages, "temperature": temperature, "max_tokens": self._max_tokens})
         try:
             text = answer["choices"][0]["message"]["content"]
         except (LookupError, TypeError):
