@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 
 from groundup import progress
-from groundup.commands import build, clean, generate, judge, look, model, perplexity, plan
+from groundup.commands import build, clean, evaluate, generate, judge, look, model, perplexity, plan
 from groundup.errors import GroundupError, Stopped
 from groundup.progress import say
 
@@ -29,7 +29,7 @@ app.command()(clean.clean)
 app.command("tokenize", help="Up to tokenizer and shards.")(build.stage("tokenize"))
 app.command("pretrain", help="Up to the base model.")(build.stage("pretrain"))
 app.command("tune", help="Up to the tuned model.")(build.stage("tune"))
-app.command("evaluate", help="Up to the evaluation.")(build.stage("evaluate"))
+app.command()(evaluate.evaluate)
 app.command()(perplexity.perplexity)
 app.command()(look.report)
 app.command()(generate.generate)

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from plain import UncachedLanes
 
+from groundup.evaluation.cached_lanes import CachedLanes
 from groundup.evaluation.encoding import Encoder
 from groundup.evaluation.measure import measure
 from groundup.evaluation.prefix_scorer import PrefixScorer
@@ -242,7 +242,7 @@ def test_the_same_scores_item_by_item(both, folder: Path, tokenizer: str, number
             heard.extend(scored)
             return scored
 
-    scorer = Listening(lambda count, capacity: UncachedLanes(kit, count, capacity), 640, 2048)
+    scorer = Listening(CachedLanes(kit).lay_out, 640, 2048)
     measured = measure(ours, scorer, Encoder.of(words))
     assert [log for log, _ in heard] == pytest.approx([log for log, _ in found], abs=1e-3)
     assert [greedy for _, greedy in heard] == [greedy for _, greedy in found]

@@ -108,6 +108,13 @@ def test_by_document_and_by_subject() -> None:
     assert {name: one.value for name, one in groups(task, results, "acc").items()} == {"large": 1.0, "small": 0.0}
 
 
+def test_a_sample_with_one_item_a_group_has_an_error_all_the_same() -> None:
+    items = [choice_item(str(n), "c", ["a", "b"], 0, str(n)) for n in range(8)]
+    task = task_of(items, metrics=("acc",), macro=True)
+    found = figures(task, [score(task, n, scored(*((-1, -2) if n < 6 else (-2, -1))), [1, 1]) for n in range(8)])
+    assert found["acc_by_group"].standard_error == pytest.approx(found["acc"].standard_error)
+
+
 def test_macro_standard_errors_hold_in_a_simulation() -> None:
     """The spread of macro means over many simulated runs is what the formula says, to a few per cent."""
     draw = np.random.default_rng(0)

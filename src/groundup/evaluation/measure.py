@@ -34,6 +34,8 @@ class Measured:
     """Requests put."""
     prompts_cut: int = 0
     """Of these, longer than the context: their beginnings were cut off."""
+    contaminated: frozenset[int] | None = None
+    """Places of the items that stand in the model's training text; None where nobody searched."""
 
     def figures(self) -> dict[str, Figure]:
         """By metric."""
@@ -54,11 +56,25 @@ class Measured:
             "shots": task.shots,
             "figures": {name: {"value": one.value, "standard_error": one.standard_error} for name, one in found.items()},
             "groups": {name: {"value": one.value, "standard_error": one.standard_error, "n": one.n} for name, one in groups(task, self.results, task.metrics[0]).items()} if task.macro else None,
+            "contamination": self._contamination(),
             "prompts_cut": self.prompts_cut,
             "prompt_hash": task.prompt_hash,
             "dataset_digest": [digest_file(path) for path in task.files],
             "seconds": round(self.seconds, 3),
         }
+
+    def _contamination(self) -> dict[str, Any] | None:
+        """The quoted score of the items that stand in the training text, and of the others."""
+        if self.contaminated is None:
+            return None
+        hits = [result for result in self.results if result.place in self.contaminated]
+        others = [result for result in self.results if result.place not in self.contaminated]
+        name = quoted(self.task)
+        alone, without = (figures(self.task, its)[name] if its else None for its in (hits, others))
+        return {
+            "items": len(hits), "score_of_hits": alone.value if alone else None, "score_without_hits": without.value if without else None,
+            "standard_error_without_hits": without.standard_error if without else None,
+        }  # fmt: skip
 
 
 def measure(

@@ -129,8 +129,16 @@ def figures(task: Task, results: Sequence[Result]) -> dict[str, Figure]:
         values = [result.values[metric] for result in results]
         found[metric] = perplexity(values) if metric == "perplexity" else mean(values)
         if task.macro:
-            found[f"{metric}_by_group"] = mean_of_means(list(groups(task, results, metric).values()))
+            found[f"{metric}_by_group"] = mean_of_means(_sure(list(groups(task, results, metric).values()), mean(values)))
     return found
+
+
+def _sure(figures: Sequence[Figure], whole: Figure) -> list[Figure]:
+    """Groups of one item, as samples have them, with the spread of all items: rather too large an error than none."""
+    if whole.standard_error is None:
+        return list(figures)
+    spread = whole.standard_error * math.sqrt(whole.n)
+    return [one if one.standard_error is not None else Figure(one.value, spread / math.sqrt(one.n), one.n) for one in figures]
 
 
 def groups(task: Task, results: Sequence[Result], metric: Metric) -> dict[str, Figure]:

@@ -33,6 +33,9 @@ READERS: dict[str, Reader] = {
 USUAL_SHOTS = {"gsm8k": 5}
 """lm-eval's, where it has any; without examples else."""
 
+WITHOUT_SHOTS = ("truthfulqa_mc1", "truthfulqa_mc2", "humaneval")
+"""Asked without examples of their own, always."""
+
 
 @dataclass(frozen=True)
 class Part:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from groundup.errors import RequestError
 from groundup.evaluation.tasks.item import Item, Kind, Request, Task
-from groundup.evaluation.tasks.rows import Data, Row, read
+from groundup.evaluation.tasks.rows import Data, MissingError, Row, read
 
 CORE = (
     "hellaswag_zeroshot", "jeopardy", "bigbench_qa_wikidata", "arc_easy", "arc_challenge", "copa", "commonsense_qa", "piqa", "openbook_qa",
@@ -66,7 +66,7 @@ def core(data: Data, labels: tuple[str, ...] = CORE) -> tuple[list[Task], list[s
             raise RequestError(f"no task {label} of a form that is read", where="the table of CORE's tasks", do=f"Name one of {', '.join(sorted(entries))}.")
         try:
             path = data.all(FILES.get(label, (label,)), (), asked=True)[0]
-        except RequestError:
+        except MissingError:
             missing.append(label)
         else:
             tasks.append(gauntlet(label, read(path), entries[label]))

@@ -20,7 +20,7 @@ def humaneval(data: Data, shots: int) -> Task:
     if shots:
         raise RequestError("HumanEval is asked without examples", where="humaneval", do="Set its shots to 0.")
     items = [
-        Item(row.text("task_id"), (Request(row.text("prompt"), ""),), extra={"test": row.text("test"), "entry_point": row.text("entry_point")})
+        Item(row.name, (Request(row.text("prompt"), ""),), extra={"test": row.text("test"), "entry_point": row.text("entry_point")})
         for row in asked.rows
     ]
     return Task("humaneval", "generate", items, ("pass_at_1",), 0, asked.files, until=UNTIL, max_tokens=1024)

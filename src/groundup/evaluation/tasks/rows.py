@@ -38,6 +38,10 @@ _WORD = re.compile(r"[a-z]+|\d+")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
+class MissingError(RequestError):
+    """A task's file is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One record of a file, with checked access."""
@@ -49,8 +53,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """For people and results."""
-        return f"{self.file.name}:{self.number}"
+        """For people and results: folder, file and number, which are one record's alone."""
+        return record_name(self.file, self.number)
 
     def wrong(self, what: str, do: str = "Correct the item, or take it out.") -> RequestError:
         """The error that says so."""
@@ -101,6 +105,11 @@ class Row:
         if not 0 <= value < among:
             raise self.wrong(f"`{name}` is {value}; with {among} answers it must be from 0 to {among - 1}")
         return value
+
+
+def record_name(file: Path, number: int) -> str:
+    """What the record of a file is called."""
+    return f"{file.parent.name}/{file.name}:{number}"
 
 
 @dataclass(frozen=True)
@@ -167,12 +176,12 @@ class Data:
                 found.append((path, words))
         return found
 
-    def _missing(self, names: Sequence[str], split: Split) -> RequestError:
+    def _missing(self, names: Sequence[str], split: Split) -> MissingError:
         there = ", ".join(str(path.relative_to(self._folder)) for path in self._listed[:8]) or "no task file at all"
         more = f" and {len(self._listed) - 8} more" if len(self._listed) > 8 else ""
         sought = f"no {split[0]} split of {names[0]} (a file with '{names[0]}' and '{split[0]}' in its path)" if split else f"no file with '{names[0]}' in its path"
         example = f"{names[0]}/{split[0]}.jsonl" if split else f"{names[0]}.jsonl"
-        return RequestError(f"{sought}; there are {there}{more}", where=str(self.path), do=f"Put it there, for example as {example}.")
+        return MissingError(f"{sought}; there are {there}{more}", where=str(self.path), do=f"Put it there, for example as {example}.")
 
 
 def _words(text: str) -> list[str]:
