@@ -374,10 +374,7 @@ def tasks(material: Material) -> Row | None:
             **{key: one[key] for key in ("task", "metric", "chance", "shots", "items")}, "n": [row["n"] if row else None for row in its],
             "scores": [_score(row["score"], row["standard_error"]) if row else None for row in its],
             "hits": next((row["contamination"]["items"] for row in its if row and row.get("contamination")), None),
-            "without": [
-                _score(row["contamination"]["score_without_hits"], row["contamination"]["standard_error_without_hits"]) if row and row.get("contamination") else None
-                for row in its
-            ],
+            "without": [_without(row.get("contamination")) if row else None for row in its],
             "above": [_above(row) if row else None for row in its],
         })  # fmt: skip
     return {
@@ -393,6 +390,13 @@ def _score(value: float | None, error: float | None) -> Row | None:
     if value is None:
         return None
     return {"value": f"{100 * value:.1f}", "error": None if error is None else f"{100 * error:.1f}"}
+
+
+def _without(contamination: Row | None) -> Row | None:
+    """The score of the items that the training text does not hold, where it holds some."""
+    if not contamination or not contamination["items"]:
+        return None
+    return _score(contamination["score_without_hits"], contamination["standard_error_without_hits"])
 
 
 def _above(row: Row) -> tuple[float, float]:
