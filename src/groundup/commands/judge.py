@@ -6,8 +6,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +14,11 @@ import typer
 
 from groundup.commands.options import Json, Runs, find_run
 from groundup.errors import RequestError
-from groundup.progress import bar, say
+from groundup.progress import say
 
 if TYPE_CHECKING:
     from groundup.evaluation.judge.client import ChatClient
     from groundup.evaluation.judge.matches import Ask
-    from groundup.evaluation.judge.prompts import Messages
     from groundup.evaluation.judge.questions import Answers, Question
 
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Runs (folder or name), URLs with the model's name after a # (http://host/v1#name), or .jsonl files of answers.")]
@@ -45,15 +43,15 @@ def pairwise(
     if len(models) < 2:
         raise RequestError("one model alone makes no pair", where="judge pairwise", do="Name two or more; `judge single` marks one.")
     votes_of_people = read_votes(_there(people)) if people is not None else None
-    the_judge = _judge(judge, runs)
+    ask = _judge(judge, runs)
     asked, spoken = _spoken(models, questions, references, max_tokens, seed, runs, out)
     pairs = list(itertools.combinations(spoken, 2))
     judged, rows = [], []
-    with _counted(the_judge, 2 * len(asked) * len(pairs)) as ask:
-        for first, second in pairs:
-            verdicts, unread = judge_pair(asked, spoken[first], spoken[second], ask)
-            judged.append((first, second, verdicts))
-            rows.append(results.pair(first, second, verdicts, unread))
+    for first, second in pairs:
+        say(f"judge: {first} against {second}")
+        verdicts, unread = judge_pair(asked, spoken[first], spoken[second], ask)
+        judged.append((first, second, verdicts))
+        rows.append(results.pair(first, second, verdicts, unread))
     votes = [vote for first, second, verdicts in judged for vote in votes_of(verdicts, first, second)]
     found: dict[str, Any] = {"judge": judge, "questions": len(asked), "pairs": rows, "ratings": results.ratings(votes)}
     if out is not None:
@@ -71,15 +69,16 @@ def single(
     """Marks from 1 to 10 for each model; with --reference also marks side by side, whose sums make the relative score."""
     from groundup.evaluation.judge import judge_relative, judge_single, results
 
-    the_judge = _judge(judge, runs)
+    ask = _judge(judge, runs)
     asked, spoken = _spoken([*models, *([reference] if reference is not None else [])], questions, references, max_tokens, seed, runs, out)
     names = list(spoken)[: len(models)]
     beside = list(spoken)[-1] if reference is not None else None
-    with _counted(the_judge, len(asked) * len(names) * (1 if beside is None else 3)) as ask:
-        marks = [results.single(name, judge_single(asked, spoken[name], ask), asked) for name in names]
-        found: dict[str, Any] = {"judge": judge, "questions": len(asked), "models": marks}
-        if beside is not None:
-            found["relative"] = [results.relative(name, beside, judge_relative(asked, spoken[name], spoken[beside], ask)) for name in names]
+    say("judge: marks")
+    marks = [results.single(name, judge_single(asked, spoken[name], ask), asked) for name in names]
+    found: dict[str, Any] = {"judge": judge, "questions": len(asked), "models": marks}
+    if beside is not None:
+        say(f"judge: marks beside {beside}")
+        found["relative"] = [results.relative(name, beside, judge_relative(asked, spoken[name], spoken[beside], ask)) for name in names]
     _print(found, as_json)
 
 
@@ -153,19 +152,6 @@ def _judge(what: str, runs: Path) -> Ask:
         return _client(what, VERDICT_TOKENS)[0]
     run = find_run(what, runs)
     return judge_by_engine(*open_engine(run, base=False), str(run.path), VERDICT_TOKENS)
-
-
-@contextmanager
-def _counted(judge: Ask, total: int) -> Iterator[Ask]:
-    """The judge, and a bar of what it is asked."""
-    with bar("verdicts", total) as running:
-
-        def ask(messages: Messages) -> str:
-            said = judge(messages)
-            running.advance()
-            return said
-
-        yield ask
 
 
 def _there(path: Path) -> Path:

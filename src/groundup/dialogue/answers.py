@@ -50,9 +50,8 @@ def by_server(client: ChatClient) -> Continue:
     """Answers by a model behind a URL."""
 
     def go_on(asked: list[tuple[Question, Conversation]]) -> list[str]:
-        return [
-            client.answer([{"role": message.role, "content": message.content} for message in messages], question.temperature) for question, messages in asked
-        ]
+        several = [[{"role": message.role, "content": message.content} for message in messages] for _, messages in asked]
+        return client.answers(several, [question.temperature for question, _ in asked])
 
     return go_on
 
@@ -62,13 +61,17 @@ def judge_by_engine(engine: Engine, template: Template | None, name: str, max_to
     if template is None:
         raise RequestError("a model that was never tuned cannot judge: it goes on from a text and answers nothing", where=name, do="Name a tuned run, or a URL.")
 
-    def ask(messages: Messages) -> str:
-        prompt = template.prompt([Message("system" if one["role"] == "system" else "user", one["content"]) for one in messages])
-        if len(prompt) + min(max_tokens, engine.context // 4) > engine.context:
+    def prompt(messages: Messages) -> list[int]:
+        tokens = template.prompt([Message("system" if one["role"] == "system" else "user", one["content"]) for one in messages])
+        if len(tokens) + min(max_tokens, engine.context // 4) > engine.context:
             raise GroundupError(
-                f"a question with its answers has {len(prompt):,} tokens, and the judge reads {engine.context:,} at once with its verdict", where=name,
+                f"a question with its answers has {len(tokens):,} tokens, and the judge reads {engine.context:,} at once with its verdict", where=name,
                 do="Take a judge with a longer context, or let the models answer shorter (--max-tokens).",
             )  # fmt: skip
-        return engine.generate(prompt, SamplingSettings(temperature=0.0, max_tokens=max_tokens))[0].text
+        return tokens
+
+    def ask(several: Sequence[Messages]) -> list[str]:
+        found = engine.generate_many([prompt(messages) for messages in several], SamplingSettings(temperature=0.0, max_tokens=max_tokens))
+        return [one[0].text for one in found]
 
     return ask
