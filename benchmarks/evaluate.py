@@ -8,8 +8,8 @@ log-likelihoods, tokens counted anew, of ARC-Challenge after 25 examples, HellaS
 writing the prompts are left out on both sides. lm-eval reads `--batch` rows at once in float32.
 
 `ratio_to_lm_eval`: the whole leaderboard's time (1,172, 10,042, 14,042 and 817 questions) by the seconds a question took here. MMLU's examples are
-shared by a subject's questions, of which there are 246 on average and here as many as --items, in four subjects: what a real run gains from that
-is more. `same_choice_share`: items of which both find the same answer likeliest, summed and per character; then the largest difference of any two
+shared by a subject's questions, of which there are 246 on average and here as many as --items, in four subjects (the quartiles' middles by the
+length of their examples): what a real run gains from that is more. `same_choice_share`: items of which both find the same answer likeliest, summed and per character; then the largest difference of any two
 log-likelihoods. DATA is the folder of published files that docs/evaluation.md names; questions for MMLU, of which only the examples are
 there, are ARC-easy's and LogiQA's. Run it on an otherwise idle machine.
 """
@@ -63,7 +63,7 @@ def cast(data: Path, items: int, folder: Path) -> None:
 
     truthful = rows("truthfulqa_mc_task.json.gz")[:items]
     put("truthfulqa/validation", [{"question": row["question"], **{name: split(row[name]) for name in ("mc1_targets", "mc2_targets")}} for row in truthful])
-    files = sorted((data / "mmlu_dev").glob("*_dev.csv"))
+    files = sorted((data / "mmlu_dev").glob("*_dev.csv"), key=lambda path: path.stat().st_size)  # those of usual length, short to long
     questions = _four_answers(rows("mosaic_gauntlet/world_knowledge/arc_easy.jsonl.gz"), rows("mosaic_gauntlet/symbolic_problem_solving/logi_qa.jsonl.gz"))
     for number, path in enumerate(files[len(files) // (2 * SUBJECTS) :: len(files) // SUBJECTS][:SUBJECTS]):
         subject = path.name.removesuffix("_dev.csv")

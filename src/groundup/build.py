@@ -51,7 +51,8 @@ STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "repor
 def build(run: Run, until: str = "report") -> dict[str, Any]:
     """Build a run up to a stage of STAGES; returns the figures of what is finished."""
     last = STAGES.index(until)
-    papers = of_build.papers(run.recipe) if last >= STAGES.index("evaluate") else []
+    papers = of_build.papers(run.recipe) if last >= 5 else []  # what is missing is said before the work
+    papers_on_the_way = of_build.papers(run.recipe, while_training=True) if last >= 3 else []
     collected = collect(run)
     if last >= 1:
         cleaned = clean(run, collected)
@@ -60,7 +61,7 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
         shards = encode(run, cleaned, tokenizer)
     if last >= 3:
         planned = plan(run, tokenizer, shards)
-        base = pretrain(run, tokenizer, shards, planned)
+        base = pretrain(run, tokenizer, shards, planned, papers_on_the_way)
     tuned = None
     if last >= 4 and run.recipe.dialogue is not None:
         tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned)
@@ -85,8 +86,8 @@ def plan_only(run: Run) -> dict[str, Any]:
     return found
 
 
-def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage:
-    """The pretraining stage (folder `checkpoints`)."""
+def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage, papers: Sequence[Paper] = ()) -> Stage:
+    """The pretraining stage (folder `checkpoints`); `papers`: tasks put to the model on the way."""
     recipe = run.recipe
     depends = {
         "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}),
@@ -112,7 +113,7 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
     )  # fmt: skip
 
-    while_training = of_build.WhileTraining(recipe, words, config, settled["steps"])
+    while_training = of_build.WhileTraining(papers, recipe, words, config, settled["steps"])
 
     def look(model: Model | Sharded, step: int) -> dict[str, Any]:
         if not isinstance(model, Model):

@@ -118,4 +118,17 @@ def test_what_is_missing_is_said_before_anything_is_done(library: Path) -> None:
         built(library, "missing", tasks=["open-llm-v1"])
     with pytest.raises(RequestError, match="no suite or task is called"):
         built(library, "missing", tasks=["open-llm"], data=str(library))
+    with pytest.raises(RequestError, match="no train split of blimp"):
+        built(library, "missing", until="pretrain", data=str(library), while_training={"tasks": ["blimp"]})
     assert not (library / "runs" / "missing" / "corpus").exists()
+
+
+def test_a_model_that_reads_both_ways_is_refused_before_it_is_trained(library: Path) -> None:
+    text = (library / "asked.yaml").read_text().replace("model: {", "model: {family: bert, ")
+    (library / "bert.yaml").write_text(text)
+    run = Run.open(library / "runs" / "bert", recipes.load(library / "bert.yaml", ["name=bert"]))
+    try:
+        with pytest.raises(RequestError, match="kind encoder"):
+            build(run, until="pretrain")
+    finally:
+        run.close()

@@ -154,6 +154,13 @@ def test_wrong_requests(arguments: tuple[str, ...], options: dict[str, Any], wor
         evaluate(*arguments, **options)
 
 
+def test_a_recipe_alone_is_built_up_to_its_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr("groundup.commands.evaluate.build_until", lambda *arguments: called.append(arguments))
+    evaluate("recipe.yaml", ["seed=3"], runs=Path("there"), name="other", as_json=True)
+    assert called == [("evaluate", "recipe.yaml", ["seed=3"], Path("there"), "other", True)]
+
+
 def test_what_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="no such model"):
         find("nowhere", tmp_path)

@@ -21,10 +21,11 @@ from groundup.run import digest
 from groundup.tokens.tokenizer import Tokenizer
 
 
-def papers(recipe: Recipe) -> list[Paper]:
-    """What is asked at the end of a build. Raises RequestError for what is not there."""
+def papers(recipe: Recipe, *, while_training: bool = False) -> list[Paper]:
+    """What is asked at the end of a build, or while it trains. Raises RequestError for what is not there."""
     wish = recipe.evaluation
-    return exam.read_papers(wish.tasks, [Path(path) for path in wish.own_tasks], _folder(recipe), wish.shots)
+    asked = wish.while_training if while_training else wish
+    return exam.read_papers(asked.tasks, [Path(path) for path in asked.own_tasks], Path(wish.data) if wish.data else None, wish.shots)
 
 
 def content(asked: Sequence[Paper]) -> str:
@@ -43,13 +44,12 @@ def put(asked: Sequence[Paper], model: Model, words: Tokenizer, recipe: Recipe, 
 class WhileTraining:
     """Tasks put to a model as it is at a step: call it with the model and the step."""
 
-    def __init__(self, recipe: Recipe, words: Tokenizer, config: ModelConfig, steps: int) -> None:
-        """Raises RequestError for what is not there, and where the model cannot be asked."""
-        self._recipe, self._words, self._steps = recipe, words, steps
+    def __init__(self, asked: Sequence[Paper], recipe: Recipe, words: Tokenizer, config: ModelConfig, steps: int) -> None:
+        """Raises RequestError where a model of this kind cannot be asked, now or at the end."""
+        self._papers, self._recipe, self._words, self._steps = asked, recipe, words, steps
         wish = recipe.evaluation.while_training
-        self._papers = exam.read_papers(wish.tasks, [Path(path) for path in wish.own_tasks], _folder(recipe), recipe.evaluation.shots)
-        asked = bool(self._papers or recipe.evaluation.tasks or recipe.evaluation.own_tasks)
-        if asked and config.kind != "decoder":
+        asks = bool(asked or recipe.evaluation.tasks or recipe.evaluation.own_tasks)
+        if asks and config.kind != "decoder":
             raise RequestError(
                 f"a model of kind {config.kind} gives no likelihood of what follows a text", where="evaluation.tasks",
                 do="Take the tasks out of the recipe, or train a decoder.",
@@ -70,7 +70,3 @@ class WhileTraining:
             figures |= {name: row["score"], f"{name}_error": row["standard_error"]}
         figures |= {f"{suite['suite'].replace('-', '_')}_mean": suite["mean"] for suite in found["suites"]}
         return {name: round(value, 5) for name, value in figures.items() if value is not None}
-
-
-def _folder(recipe: Recipe) -> Path | None:
-    return Path(recipe.evaluation.data) if recipe.evaluation.data else None

@@ -29,7 +29,7 @@ import numpy as np
 
 Tokens = np.ndarray[Any, np.dtype[np.uint32]]
 
-FULL = 512  # tokens of a step: more are no faster a token (docs/measurements.md)
+FULL = 1024  # tokens of a step: more are no faster a token, and hardly fewer are slower (docs/measurements.md)
 FRESH = 20  # a text that shares at most 1/20 of itself with the one before it may be read by another lane at no loss
 TWICE = 10  # a run is cut where what must be read again is at most 1/10 of what it has read
 

@@ -26,7 +26,7 @@ from groundup.evaluation.prefix_plan import Budget, Piece, Text, plan
 from groundup.evaluation.scorer import Scored
 
 BATCH_TOKENS = 8192  # of a step
-CACHE_TOKENS = 2 * BATCH_TOKENS  # of all lanes
+CACHE_TOKENS = BATCH_TOKENS  # of all lanes
 MOST_LANES = 256
 SCORE_BYTES = 1 << 28  # of a step's scores: 1,300 places of a vocabulary of 50,000 in float32
 
