@@ -136,6 +136,14 @@ def test_bytes_are_those_of_the_file(small: tuple[torch.nn.Module, Tokenizer], t
     assert (found["bytes"], found["characters"], found["words"]) == (len(data), len(data.decode()), 5)
 
 
+def test_a_file_of_any_kind_that_is_text(small: tuple[torch.nn.Module, Tokenizer], tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_bytes(b"print('x')\r\n")
+    assert perplexity(*small, read_texts([tmp_path / "code.py"]), 32, 16)["bytes"] == 12
+    (tmp_path / "picture.xyz").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(RequestError, match=r"no UTF-8 text \(byte 0\)"):
+        perplexity(*small, read_texts([tmp_path / "picture.xyz"]), 32, 16)
+
+
 def test_by_domain(small: tuple[torch.nn.Module, Tokenizer], tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"text": "one two", "url": "https://a.example/x"}, {"text": "three", "url": "http://user@b.example:80/"}, {"text": "four", "url": "https://a.example/y?z"}, {"text": "five"},

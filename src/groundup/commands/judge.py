@@ -108,9 +108,11 @@ def _spoken(
 ) -> tuple[list[Question], dict[str, Answers]]:
     """The questions, and the answers of all models by name, in their order."""
     from groundup.evaluation.judge import read_questions
-    from groundup.evaluation.judge.questions import write_answers
+    from groundup.evaluation.judge.questions import NEEDS_REFERENCE, write_answers
 
     asked = read_questions(_there(questions), _there(references) if references else None)
+    if lacking := sum(question.category in NEEDS_REFERENCE and not question.references for question in asked):
+        say(f"judge: {lacking} questions of {', '.join(NEEDS_REFERENCE)} without a right answer that the judge is told; --references gives them")
     speakers: dict[str, Callable[[Sequence[Question]], Answers]] = {}
     for model in models:
         name, speak = _speaker(model, runs, max_tokens, seed)

@@ -138,13 +138,16 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[Text]) -> TokenSplit:
 
 
 def read_texts(paths: Iterable[Path], note: Callable[[str], None] = say) -> Iterator[Text]:
-    """The documents of files and of all files under folders, as they stand: nothing is cleaned. A file is a source.
+    """The documents of files and of all files of text under folders, as they stand: nothing is cleaned. A file is a source.
 
     `note` is told of what cannot be read. Raises RequestError for a path that is not there, or that holds web pages.
     """
     for path in paths:
         if not path.exists():
             raise RequestError("there is no such file or folder", where=str(path), do="Correct the path.")
+        if path.is_file() and not readable(path.name):
+            yield _as_text(path)
+            continue
         files = sorted(one for one in path.rglob("*") if one.is_file() and readable(one.name)) if path.is_dir() else [path]
         for file in files:
             name = str(file.relative_to(path)) if path.is_dir() else file.name
@@ -155,6 +158,14 @@ def read_texts(paths: Iterable[Path], note: Callable[[str], None] = say) -> Iter
                 yield Text(f"{name}:{document.number}", name, document.language or "", encodable(document.text), document.url)
             for what, why in (*report.skipped, *report.notes):
                 note(f"{what}: {why}")
+
+
+def _as_text(path: Path) -> Text:
+    """A file that somebody named, whatever its kind, as the text that it holds."""
+    try:
+        return Text(path.name, path.name, "", path.read_bytes().decode(), path.name)
+    except UnicodeDecodeError as error:
+        raise RequestError(f"it is no UTF-8 text (byte {error.start})", where=str(path), do="Name files with text.") from None
 
 
 def domain(url: str) -> str:
