@@ -12,7 +12,7 @@ from test_browser import CHROMIUM, measure
 from test_page import Reader
 
 from groundup.evaluation import reference_rows
-from groundup.report import page, sections
+from groundup.report import page, tasks
 from groundup.report.figures import figures
 from groundup.report.material import Material
 from groundup.run import Run, write_json
@@ -29,9 +29,14 @@ def row(task: str, score: float, error: float | None, chance: float, n: int, ite
     }  # fmt: skip
 
 
+SUBJECTS = {"high_school_biology": {"value": 0.31, "standard_error": 0.0263, "n": 310}, "anatomy": {"value": 0.2, "standard_error": None, "n": 1}}
+MMLU = {
+    **row("mmlu", 0.2571, 0.0037, 0.25, 14042, metric="acc_by_group", shots=5, hits=3), "groups": SUBJECTS,
+    "figures": {"acc": {"value": 0.2612, "standard_error": 0.0037}, "acc_by_group": {"value": 0.2571, "standard_error": 0.0037}},
+}  # fmt: skip
 BASE = [
     row("arc_challenge", 0.2432, 0.0125, 0.25, 1172, metric="acc_norm", shots=25, hits=12), row("hellaswag", 0.3127, 0.0046, 0.25, 1000, 10042, metric="acc_norm", shots=10, hits=0),
-    row("mmlu", 0.2571, 0.0037, 0.25, 14042, metric="acc_by_group", shots=5, hits=3), row("truthfulqa_mc1", 0.2301, 0.0147, 0.2259, 817, metric="mc1"),
+    MMLU, row("truthfulqa_mc1", 0.2301, 0.0147, 0.2259, 817, metric="mc1"),
     row("truthfulqa_mc2", 0.4187, 0.0151, 0.33, 817, metric="mc2", hits=1), row("blimp", 0.6412, 0.0017, 0.5, 67000, metric="acc_by_group"),
     row("lambada_openai", 0.0912, 0.004, 0.0, 5153), row(HOSTILE[:40], 0.5, None, 0.25, 1),
 ]  # fmt: skip
@@ -57,14 +62,14 @@ def test_scores_errors_chance_and_items_stand_in_the_table(asked: Run) -> None:
     found = " ".join(re.sub(r"<[^>]*>", " ", section(asked)).split())
     for said in (
         "arc_challenge acc_norm 25", "24.3 ± 1.2", "29.3 ± 1.2", "hellaswag acc_norm 10", "1,000 of 10,042", "67,000", "open-llm-v1, base model: 30.8 % ± 0.5",
-        "core, base model: no mean (not there: squad)", "22.3 ± 1.2, 22.3 ± 1.2",
+        "core, base model: no mean (not there: squad)", "22.3 ± 1.2, 22.3 ± 1.2", "over items 26.1", "mmlu, 2 groups", "High school biology 31.0 ± 2.6 31.0 ± 2.6 310", "Anatomy 20.0 20.0 1",
     ):  # fmt: skip
         assert said in found.replace(" ,", ","), said
     assert "<script" not in section(asked) and "50.0" in found
 
 
 def test_published_rows_stand_beside_where_all_four_were_asked(asked: Run) -> None:
-    found = sections.tasks(Material.of(asked))
+    found = tasks.section(Material.of(asked))
     assert found is not None
     board = found["leaderboard"]
     assert [one["mean"] for one in board] == sorted(one["mean"] for one in board)
@@ -74,12 +79,12 @@ def test_published_rows_stand_beside_where_all_four_were_asked(asked: Run) -> No
     assert {one["model"] for one in board if not one["mine"]} == {one.model for one in reference_rows.ROWS if one.verified}
     some = {"base": {"rows": BASE[:3], "suites": []}, "tuned": None}
     write_json(asked.path / "evaluation/results.json", {**results(), "tasks": some})
-    found = sections.tasks(Material.of(asked))
+    found = tasks.section(Material.of(asked))
     assert found is not None and found["leaderboard"] == [] and found["models"] == ["Base model"]
 
 
 def test_the_chart_measures_from_chance_to_all_right(asked: Run) -> None:
-    found = sections.tasks(Material.of(asked))
+    found = tasks.section(Material.of(asked))
     assert found is not None
     above = {one["task"]: one["above"] for one in found["rows"]}
     assert above["blimp"][0] == pytest.approx((0.1412 / 0.5, 0.0034)) and above["hellaswag"][1] == pytest.approx((0.1127 / 0.75, 0.0046 / 0.75))
@@ -97,7 +102,7 @@ def test_figures_for_a_program(asked: Run) -> None:
 def test_no_tasks_no_section(finished: Run) -> None:
     assert '<section id="tasks"' not in page.render(finished) and figures(finished)["tasks"] is None
     write_json(finished.path / "evaluation/results.json", {**results(), "tasks": None})
-    assert sections.tasks(Material.of(finished)) is None
+    assert tasks.section(Material.of(finished)) is None
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
