@@ -1,6 +1,7 @@
 """The Open LLM Leaderboard's four tasks beside lm-eval's `hf` model: the same weights, the same questions, the same scores, and the time.
 
     python benchmarks/evaluate.py --data FOLDER [--peers .venv-peers/bin/python] [--items 12] [--rounds 3] [--run RUN] [--json]
+    python benchmarks/evaluate.py --data FOLDER --shapes llama-1m --items 640 --rounds 1        the same answers over all questions there are
 
 Two shapes of random weights, saved by transformers (a llama of 6 M with 2,048 places, a GPT-2 of 30 M with 1,024 and its 50,257 tokens), and
 with --run a trained run of ours, exported. Of each, in turn and each in a process of its own (A B A B), medians: the seconds from prompts to
@@ -34,7 +35,7 @@ FULL = {"arc_challenge": 1172, "hellaswag": 10_042, "mmlu": 14_042, "truthfulqa"
 SHOTS = {"arc_challenge": 25, "hellaswag": 10, "mmlu": 5, "truthfulqa_mc1": 0, "truthfulqa_mc2": 0}
 SUBJECTS = 4
 POOL = 120  # examples to draw from
-SHAPES = ("llama-6m", "gpt2-30m")
+SHAPES = ("llama-6m", "gpt2-30m", "llama-1m")
 HERE = Path(__file__).resolve().parent
 Rows = list[dict[str, Any]]
 
@@ -116,8 +117,9 @@ def make(shape: str, folder: Path, tokenizer: str) -> None:
         gpt2 = transformers.GPT2Config(vocab_size=50_257, n_positions=1024, n_embd=384, n_layer=6, n_head=6, initializer_range=0.06, bos_token_id=0, eos_token_id=0)
         transformers.GPT2LMHeadModel(gpt2).save_pretrained(folder)
     else:
+        width, layers = (256, 6) if shape == "llama-6m" else (64, 3)
         llama = transformers.LlamaConfig(
-            vocab_size=8192, hidden_size=256, num_hidden_layers=6, num_attention_heads=4, intermediate_size=704, max_position_embeddings=2048,
+            vocab_size=8192, hidden_size=width, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=11 * width // 4, max_position_embeddings=2048,
             initializer_range=0.06, tie_word_embeddings=True,
         )  # fmt: skip
         transformers.LlamaForCausalLM(llama).save_pretrained(folder)
@@ -196,13 +198,14 @@ def run(command: list[str]) -> dict[str, Any]:
     return found
 
 
-def whole(seconds: dict[str, float], items: int) -> float:
+def whole(seconds: dict[str, float], data: Path) -> float:
     """The whole leaderboard's seconds by those of a question; TruthfulQA's two scores are two questions to one text."""
-    each = {
-        "arc_challenge": seconds["arc_challenge"] / items, "hellaswag": seconds["hellaswag"] / items, "mmlu": seconds["mmlu"] / (SUBJECTS * items),
-        "truthfulqa": (seconds["truthfulqa_mc1"] + seconds["truthfulqa_mc2"]) / items,
-    }  # fmt: skip
-    return sum(FULL[name] * each[name] for name in FULL)
+    total = 0.0
+    for name, full in FULL.items():
+        files = [path for path in (data / name).glob("*.jsonl") if path.stem.endswith(("test", "validation"))]
+        asked = sum(len(path.read_text().splitlines()) for path in files)
+        total += full / asked * sum(value for task, value in seconds.items() if task.partition("_mc")[0] == name)
+    return total
 
 
 def one_shape(name: str, folder: Path, cast_to: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -215,7 +218,7 @@ def one_shape(name: str, folder: Path, cast_to: Path, arguments: argparse.Namesp
         found["lm-eval"].append(run([str(arguments.peers), str(HERE / "evaluate_peer.py"), json.dumps(spec)]))
     same, total, largest = compare(found["groundup"][0]["logs"], found["lm-eval"][0]["logs"], cast_to)
     middle = {who: {task: statistics.median(one["seconds"][task] for one in its) for task in SHOTS} for who, its in found.items()}
-    ratios = [whole(its["seconds"], arguments.items) / whole(mine["seconds"], arguments.items) for mine, its in zip(*found.values(), strict=True)]
+    ratios = [whole(its["seconds"], cast_to) / whole(mine["seconds"], cast_to) for mine, its in zip(*found.values(), strict=True)]
     first = found["groundup"][0]
     return {
         "shape": name, "ratio_to_lm_eval": round(statistics.median(ratios), 2), "lowest": round(min(ratios), 2), "highest": round(max(ratios), 2),
@@ -234,7 +237,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=12, help="Questions of each task, and of each MMLU subject.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8, help="lm-eval's batch size.")
-    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES[:2]), choices=list(SHAPES))
     parser.add_argument("--run", type=Path, help="A run of ours, exported and evaluated too.")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from groundup.evaluation.contamination import contaminated
 from groundup.evaluation.exam import Limits, read_papers, sit
 from groundup.evaluation.scoring import mean_of_means, quoted
 from groundup.evaluation.subject import Subject, of_model
+from groundup.evaluation.writer import Written, write
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.tokens.tokenizer import Tokenizer
@@ -105,6 +107,17 @@ def test_code_is_run_on_request_alone(subject: Subject, tmp_path: Path) -> None:
     papers = read_papers(["humaneval"], data=tmp_path)
     with pytest.raises(RequestError, match="--run-code"):
         sit(papers, subject)
+    rows = [{"task_id": str(n), "prompt": "def double(x):\n", "entry_point": "double", "test": f"def check(f):\n    assert f({n}) == {2 * n}\n"} for n in range(4)]
+    lines(tmp_path / "other/humaneval/test.jsonl", rows)
+    ((task,),) = [paper.tasks for paper in read_papers(["humaneval"], data=tmp_path / "other")]
+
+    class Squares:
+        def write(self, prompts: Sequence[str], until: Sequence[str], max_tokens: int) -> list[Written]:
+            assert "\ndef" in until and all(prompt == "def double(x):\n" for prompt in prompts)
+            return [Written("    return x * x\n", False) for _ in prompts]
+
+    measured = write(task, Squares(), run_code=True)
+    assert [result.values["pass_at_1"] for result in measured.results] == [1.0, 0.0, 1.0, 0.0]  # 0 and 2 alone are half of their squares
 
 
 @pytest.mark.parametrize(
@@ -150,3 +163,18 @@ def test_two_models_item_by_item(subject: Subject, data: Path) -> None:
     found[1]["rows"][0]["prompt_hash"] = "another"
     with pytest.raises(RequestError, match="other prompts"):
         table.against(*found)
+    with pytest.raises(RequestError, match="not the result of an evaluation"):
+        table.against(found[0], {"bits_per_byte": 1.0})
+
+
+def test_core_over_what_is_there(subject: Subject) -> None:
+    public = next((parent / "shared/data/eval" for parent in Path(__file__).resolve().parents if (parent / "shared/data/eval").is_dir()), None)
+    if public is None:
+        pytest.skip("needs ../shared/data/eval beside this clone")
+    (marked,) = sit(read_papers(["core"], data=public), subject, Limits(items=3))
+    found = exam.as_json([marked])["suites"][0]
+    assert len(marked.measured) == 10 and len(found["missing"]) == 12
+    centred = [(one.figures()["acc"].value - one.task.chance) / (1 - one.task.chance) for one in marked.measured]
+    assert found["mean"] == pytest.approx(sum(centred) / 10)
+    with pytest.raises(RequestError, match="their own numbers of examples"):
+        read_papers(["core"], data=public, shots=1)

@@ -4,7 +4,7 @@ The order is drawn beforehand, from the seed and the number of items alone; item
 keep this honest. A lot that was begun is finished and counted: leaving out what is slow would leave out the long questions. And
 whether another one begins is decided by the clock's past alone, never by an answer.
 
-    order 71 3 540 12 ...      lots of 8, 16, 32 ... 256      stop before a lot that would not fit by the rate so far
+    order 71 3 540 12 ...      lots of 8, 16, 32 ... 2048     stop before a lot that would not fit by the rate so far
 
 The more seconds, the longer the stretch of the same order: a second run with a larger budget asks the first one's items and more.
 """
@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-FIRST, LARGEST = 8, 256  # items of a lot: the rate is known soon, and later lots share more
+FIRST, LARGEST = 8, 2048  # items of a lot: the rate is known soon, and later lots share more (a subject's examples)
 WHOLE = 2048  # items of a lot where there is no limit, in the task's own order, in which neighbours share most
 
 

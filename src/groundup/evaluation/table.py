@@ -47,11 +47,13 @@ def against(found: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str
 
     Raises RequestError where no task is common, or the same task was put with other prompts.
     """
+    if not {"rows", "items"} <= other.keys():
+        raise RequestError("not the result of an evaluation", where="--against", do="Name a file that --out wrote.")
     theirs = {row["task"]: row for row in other["rows"]}
     rows: list[dict[str, Any]] = []
     for row in found["rows"]:
         name = row["task"]
-        if name not in theirs or name not in other.get("items", {}):
+        if name not in theirs or name not in other["items"]:
             continue
         if theirs[name]["prompt_hash"] != row["prompt_hash"]:
             raise RequestError("the two were put with other prompts", where=name, do="Evaluate both models with the same files and shots.")
