@@ -16,7 +16,7 @@ from groundup.corpus.ngram import KneserNey
 from groundup.errors import GroundupError, RequestError
 from groundup.evaluation.baselines import baselines
 from groundup.evaluation.intrinsic import bits_per_byte, guesses, surprise
-from groundup.evaluation.perplexity import NO_DOMAIN, encoded, perplexity, read_texts
+from groundup.evaluation.perplexity import NO_DOMAIN, as_text, encoded, perplexity, read_texts
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.tokens.documents import Text
@@ -142,6 +142,14 @@ def test_a_file_of_any_kind_that_is_text(small: tuple[torch.nn.Module, Tokenizer
     (tmp_path / "picture.xyz").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(RequestError, match=r"no UTF-8 text \(byte 0\)"):
         perplexity(*small, read_texts([tmp_path / "picture.xyz"]), 32, 16)
+
+
+def test_a_text_without_words_has_no_perplexity_per_word(small: tuple[torch.nn.Module, Tokenizer]) -> None:
+    found = perplexity(*small, [*of(["\n  \n"]), Text("x", "there", "", "one two")], 32, 16, by="source")
+    assert found["groups"]["here"]["perplexity_per_word"] is None
+    said = as_text(found, "both").splitlines()
+    assert said[0] == "both: 2 documents, 11 bytes; windows of 32 tokens moved by 16"
+    assert next(line for line in said if line.startswith("  here")).endswith(" -")
 
 
 def test_by_domain(small: tuple[torch.nn.Module, Tokenizer], tmp_path: Path) -> None:

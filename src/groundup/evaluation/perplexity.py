@@ -102,29 +102,35 @@ def perplexity(
 
 def as_text(found: dict[str, Any], what: str) -> str:
     """The figures for a person."""
+    counted = {"perplexity_per_token": "tokens", "perplexity_per_word": "words", "perplexity_per_byte": "bytes"}
     lines = [f"{what}: {found['documents']:,} documents, {found['bytes']:,} bytes; windows of {found['window_tokens']:,} tokens moved by {found['stride_tokens']:,}"]
-    lines += [
-        f"  {name.replace('_', ' '):<22}{found[name]:>12,.4g}  ({counted})" if name.startswith("perplexity") and found[name] else f"  {name.replace('_', ' '):<22}{found[name]:>12.4f}"
-        for name, counted in (
-            ("bits_per_byte", ""), ("bits_per_character", ""), ("perplexity_per_token", f"{found['tokens']:,} tokens"),
-            ("perplexity_per_word", f"{found['words']:,} words"), ("perplexity_per_byte", f"{found['bytes']:,} bytes"),
-        )
-        if found[name] is not None
-    ]
+    lines += [_line(name, f"{found[name]:.4f}") for name in ("bits_per_byte", "bits_per_character")]
+    lines += [f"{_line(name, _number(found[name]))}  ({found[unit]:,} {unit})" for name, unit in counted.items()]
     if not found["lossless_tokenizer"]:
         lines.append("  the tokenizer loses a part of the text; to predict what is left is easier")
-    if "baselines" in found:
-        lines += ["other means, bits per byte:", *(f"  {name.removesuffix('_bits_per_byte').replace('_', ' '):<22}{value:>12.4f}" for name, value in found["baselines"].items() if name.endswith("_bits_per_byte"))]
+    if baselines := found.get("baselines"):
+        ending = "_bits_per_byte"
+        lines.append("other means, bits per byte:")
+        lines += [_line(name.removesuffix(ending), f"{value:.4f}") for name, value in baselines.items() if name.endswith(ending)]
     if groups := found.get("groups"):
         width = min(48, max(map(len, groups)))
-        lines.append(f"{'':<{width + 2}}{'documents':>10}{'bytes':>14}{'bits/byte':>11}{'per token':>12}{'per word':>14}")
+        lines.append(f"  {'':<{width}}{'documents':>10}{'bytes':>14}{'bits/byte':>11}{'per token':>12}{'per word':>14}")
         lines += [
-            f"  {name[:width]:<{width}}{one['documents']:>10,}{one['bytes']:>14,}{one['bits_per_byte']:>11.4f}{one['perplexity_per_token']:>12,.4g}{one['perplexity_per_word'] or float('nan'):>14,.4g}"
+            f"  {name[:width]:<{width}}{one['documents']:>10,}{one['bytes']:>14,}{one['bits_per_byte']:>11.4f}"
+            f"{_number(one['perplexity_per_token']):>12}{_number(one['perplexity_per_word']):>14}"
             for name, one in list(groups.items())[:MOST_GROUPS]
-        ]
+        ]  # fmt: skip
         if len(groups) > MOST_GROUPS:
             lines.append(f"  and {len(groups) - MOST_GROUPS:,} more (--json has all)")
     return "\n".join(lines)
+
+
+def _line(name: str, figure: str) -> str:
+    return f"  {name.replace('_', ' '):<22}{figure:>12}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}"
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[Text]) -> TokenSplit:
