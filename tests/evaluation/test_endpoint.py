@@ -33,16 +33,32 @@ def never(wait: float) -> None:
 
 
 def test_what_a_judge_is_sent(server: Server) -> None:
-    assert ChatClient(Endpoint(server.url + "/", "secret"), "judge")(MESSAGES) == "[[A]]"
+    assert ChatClient(Endpoint(server.url + "/", "secret"), "judge")([MESSAGES]) == ["[[A]]"]
     path, body, key = server.asked[0]
     assert path == "/v1/chat/completions" and key == "Bearer secret"
     assert body == {"model": "judge", "messages": MESSAGES, "temperature": 0, "max_tokens": 1024}
 
 
+def test_several_conversations_are_answered_in_their_order(server: Server) -> None:
+    """Several requests are under way at once; a server may answer them in any order."""
+    server.answers = [(200, lambda body: {"choices": [{"message": {"content": f"{body['messages'][0]['content']} at {body['temperature']}"}}]})]
+    asked = [[{"role": "user", "content": str(number)}] for number in range(40)]
+    found = ChatClient(Endpoint(server.url), "one").answers(asked, [number / 10 for number in range(40)])
+    assert found == [f"{number} at {number / 10}" for number in range(40)]
+    assert ChatClient(Endpoint(server.url), "one").answers([], []) == []
+
+
+def test_after_an_error_no_more_is_asked(server: Server) -> None:
+    server.answers = [(200, ANSWER)] * 3 + [(401, "no")]
+    with pytest.raises(GroundupError, match="401"):
+        ChatClient(Endpoint(server.url), "judge")([MESSAGES] * 400)
+    assert len(server.asked) < 200
+
+
 def test_what_passes_is_tried_again_ever_later(server: Server) -> None:
     server.answers = [(429, "later"), (503, "busy"), (200, ANSWER)]
     waits: list[float] = []
-    assert ChatClient(Endpoint(server.url, sleep=waits.append), "judge")(MESSAGES) == "[[A]]"
+    assert ChatClient(Endpoint(server.url, sleep=waits.append), "judge")([MESSAGES]) == ["[[A]]"]
     assert waits == [1.0, 2.0] and len(server.asked) == 3
 
 
@@ -50,7 +66,7 @@ def test_it_gives_up_in_the_end(server: Server) -> None:
     server.answers = [(500, "broken")]
     waits: list[float] = []
     with pytest.raises(GroundupError, match=rf"answered 500: broken, {TRIES} times"):
-        ChatClient(Endpoint(server.url, sleep=waits.append), "judge")(MESSAGES)
+        ChatClient(Endpoint(server.url, sleep=waits.append), "judge")([MESSAGES])
     assert len(server.asked) == TRIES and len(waits) == TRIES - 1
 
 
@@ -58,7 +74,7 @@ def test_it_gives_up_in_the_end(server: Server) -> None:
 def test_what_will_not_pass_is_an_error_at_once(server: Server, status: int, answer: Any, said: str) -> None:
     server.answers = [(status, answer)]
     with pytest.raises(GroundupError, match=said) as caught:
-        ChatClient(Endpoint(server.url, "secret", sleep=never), "judge")(MESSAGES)
+        ChatClient(Endpoint(server.url, "secret", sleep=never), "judge")([MESSAGES])
     assert len(server.asked) == 1 and "secret" not in str(caught.value)
 
 
@@ -66,7 +82,7 @@ def test_nobody_there() -> None:
     server = Server((200, ANSWER))
     server.close()
     with pytest.raises(GroundupError, match="cannot be reached"):
-        ChatClient(Endpoint(server.url, sleep=lambda wait: None), "judge")(MESSAGES)
+        ChatClient(Endpoint(server.url, sleep=lambda wait: None), "judge")([MESSAGES])
 
 
 def test_a_served_model_scores_as_the_model_itself(server: Server) -> None:

@@ -43,11 +43,11 @@ class EngineWriter:
     """A `Writer` over the engine of `generate` and `chat`."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def write(self, prompts: Sequence[str], until: Sequence[str], max_tokens: int) -> list[Written]:
         """All of them, as many at once as the engine has slots."""
-        engine = self._engine
+        engine = self.engine
         room = kept(engine.context, max_tokens)
         tokens = [engine.tokenizer.encode(prompt) for prompt in prompts]
         settings = SamplingSettings(temperature=0.0, stop=tuple(until), max_tokens=max_tokens)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import recipe as recipes
-from groundup.report import figures, funnel, sections
+from groundup.report import figures, funnel, sections, tasks
 from groundup.report.material import STAGES, Material
 from groundup.report.sheet import template
 from groundup.run import Run, write_atomic
@@ -52,6 +52,7 @@ def render(run: Run) -> str:
         cut=_cut(run, material),
         curves=sections.curves(material, found),
         bits=sections.bits(found),
+        tasks=tasks.section(material),
         quiz=sections.quiz(material),
         time=sections.time(material),
         work=sections.work(material, found),

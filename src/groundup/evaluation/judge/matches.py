@@ -8,7 +8,7 @@ put twice with the places changed: a win counts where both verdicts name the sam
 
 The relative score is the one of Vicuna's report and of OpenChat's "105.7 % of ChatGPT": both answers are marked from 1 to 10 side by side, and
 the sum of the model's marks over all questions is divided by the sum of the reference's, in per cent; here again in both orders.
-A judge is a function from messages to its text, whatever stands behind it.
+A judge is a function from conversations to its text on each, whatever stands behind it: it gets all that there is to judge at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from groundup.evaluation.judge.questions import Answers, Question
 from groundup.evaluation.judge.verdicts import Verdict, pair_verdict, single_score, two_scores
 from groundup.evaluation.scoring import Figure, mean
 
-Ask = Callable[[prompts.Messages], str]
+Ask = Callable[[Sequence[prompts.Messages]], list[str]]
 Winner = Literal["first", "second", "tie"]
 
 
@@ -53,9 +53,7 @@ def judge_pair(questions: Sequence[Question], first: Answers, second: Answers, a
     """The verdicts, and the questions for which the judge gave none in one order or the other."""
     verdicts: list[PairVerdict] = []
     unread: list[str] = []
-    for question in questions:
-        one, other = _answer(question, first), _answer(question, second)
-        texts = ask(prompts.pair(question, one, other)), ask(prompts.pair(question, other, one))
+    for question, texts in zip(questions, _both_orders(questions, first, second, prompts.pair, ask), strict=True):
         straight, turned = map(pair_verdict, texts)
         if straight is None or turned is None:
             unread.append(question.name)
@@ -70,8 +68,9 @@ def judge_single(questions: Sequence[Question], answers: Answers, ask: Ask) -> M
     """Each answer's mark, 1 to 10."""
     marks: dict[str, tuple[float, ...]] = {}
     unread: list[str] = []
-    for question in questions:
-        score = single_score(ask(prompts.single(question, _answer(question, answers))))
+    texts = ask([prompts.single(question, _answer(question, answers)) for question in questions])
+    for question, text in zip(questions, texts, strict=True):
+        score = single_score(text)
         if score is None:
             unread.append(question.name)
         else:
@@ -83,15 +82,23 @@ def judge_relative(questions: Sequence[Question], answers: Answers, reference: A
     """The model's and the reference's marks side by side, each the mean of both orders."""
     marks: dict[str, tuple[float, ...]] = {}
     unread: list[str] = []
-    for question in questions:
-        mine, theirs = _answer(question, answers), _answer(question, reference)
-        straight = two_scores(ask(prompts.scores(question, mine, theirs)))
-        turned = two_scores(ask(prompts.scores(question, theirs, mine)))
+    for question, texts in zip(questions, _both_orders(questions, answers, reference, prompts.scores, ask), strict=True):
+        straight, turned = map(two_scores, texts)
         if straight is None or turned is None:
             unread.append(question.name)
         else:
             marks[question.name] = ((straight[0] + turned[1]) / 2, (straight[1] + turned[0]) / 2)
     return Marks(marks, _some(unread, questions))
+
+
+def _both_orders(
+    questions: Sequence[Question], first: Answers, second: Answers,
+    prompt: Callable[[Question, Sequence[str], Sequence[str]], prompts.Messages], ask: Ask,
+) -> list[tuple[str, str]]:  # fmt: skip
+    """What the judge says of each question, the first one's answer first, and the second one's."""
+    pairs = [(question, _answer(question, first), _answer(question, second)) for question in questions]
+    said = ask([prompt(question, *order) for question, one, other in pairs for order in ((one, other), (other, one))])
+    return list(zip(said[::2], said[1::2], strict=True))
 
 
 def relative_per_cent(marks: Marks) -> Figure:

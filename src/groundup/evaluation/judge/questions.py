@@ -11,12 +11,14 @@ The Vicuna questions are 80 of one turn in nine categories, MT-bench's 80 of two
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundup.evaluation.tasks.rows import Row, read
+from groundup.run import write_atomic
 
 TEMPERATURES = {
     "writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0,
@@ -74,6 +76,12 @@ def read_answers(path: Path) -> Answers:
             row = Row(choices[0], row.file, row.number)
         found[name] = tuple(_turns(row)) if row.has("turns") else (row.text("answer", empty=True),)
     return found
+
+
+def write_answers(path: Path, model: str, answers: Answers) -> None:
+    """Write a model's answers in FastChat's form, which `read_answers` reads."""
+    lines = [{"question_id": name, "model_id": model, "choices": [{"turns": list(turns)}]} for name, turns in answers.items()]
+    write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _turns(row: Row) -> Sequence[str]:
