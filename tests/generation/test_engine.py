@@ -277,13 +277,13 @@ def test_a_cancelled_request_frees_its_slot_and_keeps_what_was_said(model, words
 def test_what_ctrl_c_left_uncomputed_is_not_gone_on_from(model, words, monkeypatch) -> None:
     prompt = "a prompt of some length"
     fresh = Engine(model, words)
-    forward, program = fresh.runner._program.__class__.__call__, fresh.runner._program
+    read = type(fresh.runner)._read
 
     def breaks(self, *given):
-        forward(self, *given)
+        read(self, *given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(program), "__call__", breaks)
+    monkeypatch.setattr(type(fresh.runner), "_read", breaks)
     with pytest.raises(KeyboardInterrupt):
         fresh.generate(prompt, GREEDY)
     monkeypatch.undo()

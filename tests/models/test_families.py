@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from groundup.generation.cache import Piece
+from groundup.generation.few_rows import suits
 from groundup.generation.runner import CachedRunner
 from groundup.models.build import build, parameters
 from groundup.models.config import FAMILIES, KINDS, ModelConfig, resolved
@@ -97,10 +98,15 @@ def test_packed_documents_give_what_each_gives_alone(name: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "torch"])
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_decoding_computes_what_the_model_does(name: str) -> None:
-    """Two texts, read in parts of any size, together and one after the other."""
+def test_decoding_computes_what_the_model_does(name: str, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two texts, read in parts of any size, together and one after the other; by the kernels where they know all parts, and by torch."""
     model = woken(config(name))
+    if not kernels:
+        monkeypatch.setattr("groundup.generation.runner.suits", lambda model: False)
+    elif not suits(model):
+        pytest.skip("the kernels do not know this model, or there is no C compiler")
     tokens, positions = some()
     whole = model(tokens, positions)
     runner = CachedRunner(model, pad=0, precision="fp32", slots=3, context=16)

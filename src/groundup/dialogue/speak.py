@@ -13,6 +13,7 @@ from groundup.dialogue.chat import chat
 from groundup.dialogue.template import Message, Template
 from groundup.errors import RequestError
 from groundup.generation import Completion, Engine, SamplingSettings, beam_search
+from groundup.generation.few_rows import suits
 from groundup.generation.fill import fill
 from groundup.generation.runner import MASK
 from groundup.generation.weights import Choice, chosen
@@ -32,7 +33,7 @@ def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[En
     path, tuned = found
     words = Tokenizer.load(run.path / "tokenizer")
     model = checkpoint.load_model(path, words.digest)
-    engine = Engine(model, words, precision=chosen(precision, parameters(model.config)))
+    engine = Engine(model, words, precision=chosen(precision, parameters(model.config), kernels=suits(model)))
     return engine, Template(words) if tuned else None
 
 

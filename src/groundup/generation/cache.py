@@ -76,29 +76,36 @@ class KVCache:
         self._scale, self._softcap = config.attention_scale, config.attention_softcap
         self._windows = sorted({config.window(layer) for layer in range(layers)})
         self._window = [config.window(layer) for layer in range(layers)]
-        self._dtype, self._device = dtype, device
+        self.dtype, self._device = dtype, device
         self._kv = [self._empty(0, 0) for _ in range(layers)]
+        self.addresses: list[int] = []
+        """Where each layer's block stands."""
         self._flat = [kv.flatten(0, 1) for kv in self._kv]
         self._places = torch.arange(0, device=device)
         self._edges: dict[int, Tensor] = {}
         self._views: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
+    @property
+    def capacity(self) -> int:
+        """Places of a slot."""
+        return self._kv[0].shape[1]
+
     def lay_out(self, slots: int, capacity: int) -> None:
         """Give back all memory and take room for so many slots of so many places, empty, and no more than that."""
         self.most, self._context = slots, capacity
         self._kv = [self._empty(0, 0) for _ in self._kv]
-        self._reserve(slots, capacity)
+        self.reserve(slots, capacity)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """What one slot holds of its first `length` tokens, to another."""
-        self._reserve(target + 1, length)
+        self.reserve(target + 1, length)
         for kv in self._kv:
             kv[target, :length] = kv[source, :length]
 
     def plan(self, pieces: Sequence[Piece], starts: Sequence[int], bias: Bias | None) -> Plan:
         """Make room for a pass and lay out its attention. `starts`: tokens that each piece's slot holds before it."""
         ends = [start + len(piece.tokens) for piece, start in zip(pieces, starts, strict=True)]
-        self._reserve(1 + max(piece.slot for piece in pieces), max(ends))
+        self.reserve(1 + max(piece.slot for piece in pieces), max(ends))
         capacity = self._kv[0].shape[1]
         positions = [place for start, end in zip(starts, ends, strict=True) for place in range(start, end)]
         index = [
@@ -118,8 +125,8 @@ class KVCache:
         `qkv_NX`: queries, keys and values of each token side by side, (N, (K + 2 G) x H).
         """
         q_NX, kv_NX = torch.split(qkv_NX, self._widths, dim=1)
-        if self._dtype != torch.float32:
-            q_NX, kv_NX = q_NX.to(self._dtype), kv_NX.to(self._dtype)
+        if self.dtype != torch.float32:
+            q_NX, kv_NX = q_NX.to(self.dtype), kv_NX.to(self.dtype)
         self._flat[layer].index_copy_(0, plan.index_N, kv_NX)
         window = self._window[layer]
         if len(plan.stretches) == 1:
@@ -128,7 +135,7 @@ class KVCache:
             y_NX = torch.cat(
                 [self._stretch(layer, one, q_NX[one.rows], one.masks[window]) for one in plan.stretches]
             )
-        return y_NX if self._dtype == torch.float32 else y_NX.float()
+        return y_NX if self.dtype == torch.float32 else y_NX.float()
 
     def _stretch(self, layer: int, stretch: _Stretch, q_nX: Tensor, added: Tensor | None) -> Tensor:
         K, G, H = self.heads, self.kv_heads, self.head_width
@@ -163,7 +170,7 @@ class KVCache:
             return
         added_nKS = None
         if bias is not None:
-            added_nKS = bias(positions_N[stretch.rows, None] - self._places[: stretch.keys]).to(self._dtype)
+            added_nKS = bias(positions_N[stretch.rows, None] - self._places[: stretch.keys]).to(self.dtype)
         for window in self._windows:
             mask_nS = self._hidden(window, stretch, positions_N)
             if added_nKS is None:
@@ -182,7 +189,7 @@ class KVCache:
         """
         C = self._places.shape[0]
         if window not in self._edges:
-            edge = torch.full((2 * C - 1,), float("-inf"), dtype=self._dtype, device=self._device)
+            edge = torch.full((2 * C - 1,), float("-inf"), dtype=self.dtype, device=self._device)
             edge[max(0, C - window) if window else 0 : C] = 0.0
             self._edges[window] = edge
         edge = self._edges[window]
@@ -193,9 +200,9 @@ class KVCache:
 
     def _empty(self, slots: int, capacity: int) -> Tensor:
         shape = (slots, capacity, 2, self.kv_heads, self.head_width)
-        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+        return torch.zeros(shape, dtype=self.dtype, device=self._device)
 
-    def _reserve(self, slots: int, capacity: int) -> None:
+    def reserve(self, slots: int, capacity: int) -> None:
         """Grow, where needed, to at least so many slots of so many places."""
         had_slots, had = self._kv[0].shape[:2]
         if slots <= had_slots and capacity <= had:
@@ -209,6 +216,7 @@ class KVCache:
         self._places = torch.arange(capacity, device=self._device)
         self._edges.clear()
         self._views.clear()
+        self.addresses = [kv.data_ptr() for kv in self._kv]
 
 
 def _halves(kv_nS2GH: Tensor) -> tuple[Tensor, Tensor]:

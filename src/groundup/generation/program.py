@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.generation.cache import Bias, KVCache, Plan, weigh
-from groundup.generation.weights import Precision, pack, packed
+from groundup.generation.layout import Layout
 from groundup.models.decoder import Decoder
 from groundup.models.encoder_decoder import CrossAttention, EncoderDecoder, Layer
 from groundup.models.parts.attention import GATE_CHANNELS, SHARPNESS, Attention
@@ -53,41 +53,22 @@ class Pass:
 class Program:
     """The layers of a decoder (or of an encoder-decoder's decoder) in a given precision."""
 
-    def __init__(
-        self, model: Decoder | EncoderDecoder, precision: Precision, cache: KVCache, memory: Memory
-    ) -> None:
+    def __init__(self, model: Decoder | EncoderDecoder, layout: Layout, cache: KVCache, memory: Memory) -> None:
         config = model.config
-        self.config, self._model, self._precision, self._cache, self._memory = (
-            config,
-            model,
-            precision,
-            cache,
-            memory,
-        )
+        self.config, self._model, self._layout, self._cache, self._memory = config, model, layout, cache, memory
         side = model if isinstance(model, Decoder) else model.decoder
         self.bias = _bias(side.distance)
-        rotary = model.rotary if isinstance(model, Decoder) else None
-        self._turns = None if rotary is None else torch.complex(rotary.cosine, rotary.sine)
-        self._layers = [
-            self._layer(number, cast(Block | Layer, block)) for number, block in enumerate(side.blocks)
-        ]
+        self._turns = layout.turns
+        self._layers = [self._layer(number, cast(Block | Layer, block)) for number, block in enumerate(side.blocks)]
         self._norm = norm(side.norm)
-        self._head = packed(model.head_weight, None, precision)
-        plain = (
-            isinstance(model, Decoder)
-            and model.projection is None
-            and model.ngrams is None
-            and config.embedding_scale == 1.0
-        )
+        self._head = layout.head
+        plain = isinstance(model, Decoder) and model.projection is None and model.ngrams is None and config.embedding_scale == 1.0
         self._plain = plain and config.position not in ("learned", "sinusoidal") and not config.embedding_norm
 
-    def __call__(
-        self, tokens_N: Tensor, plan: Plan, slots: list[tuple[slice, int]], before: list[list[int]]
-    ) -> Tensor:
-        """The last layer's normalised output, (N, D). `before`: the last tokens before each piece, as many as `history` says."""
+    def __call__(self, x_ND: Tensor, tokens_N: Tensor, plan: Plan, slots: list[tuple[slice, int]]) -> Tensor:
+        """The last layer's normalised output, (N, D), from the embedding."""
         turn = None if self._turns is None else self._turns.index_select(0, plan.positions_N).unsqueeze(1)
         one = Pass(plan, slots, turn, tokens_N)
-        x_ND = self._embed(tokens_N, one, before)
         first_ND = x_ND
         for layer in self._layers:
             x_ND = layer(x_ND, first_ND, one)
@@ -108,22 +89,21 @@ class Program:
             logits_NV = self.config.softcap * torch.tanh(logits_NV / self.config.softcap)
         return logits_NV
 
-    def _embed(self, tokens_N: Tensor, one: Pass, before: list[list[int]]) -> Tensor:
+    def embed(self, tokens_N: Tensor, positions_N: Tensor, slots: list[tuple[slice, int]], before: list[list[int]]) -> Tensor:
+        """What the first layer reads, (N, D). `before`: the last tokens before each piece, as many as `history` says."""
         if self._plain:
             return F.embedding(tokens_N, self._model.embedding.weight)
-        positions_1N = one.plan.positions_N[None]
-        if not isinstance(self._model, Decoder):
-            return self._model.embed(tokens_N[None], positions_1N)[0]
-        if self._model.ngrams is None:
-            return self._model.embed(tokens_N[None], positions_1N)[0]
-        return self._model.embed(tokens_N[None], positions_1N, self._ngrams(self._model.ngrams, one, before))[
-            0
-        ]
+        model = self._model
+        if not isinstance(model, Decoder) or model.ngrams is None:
+            return model.embed(tokens_N[None], positions_N[None])[0]
+        return model.embed(tokens_N[None], positions_N[None], self._ngrams(model.ngrams, tokens_N, positions_N, slots, before))[0]
 
     @staticmethod
-    def _ngrams(ngrams: NgramEmbedding, one: Pass, before: list[list[int]]) -> Tensor:
+    def _ngrams(
+        ngrams: NgramEmbedding, tokens_N: Tensor, positions_N: Tensor, slots: list[tuple[slice, int]], before: list[list[int]]
+    ) -> Tensor:  # fmt: skip
         """(1, N, D), piece by piece but for neighbours of one token each."""
-        positions_N, parts, pieces = one.plan.positions_N, [], list(zip(one.slots, before, strict=True))
+        parts, pieces = [], list(zip(slots, before, strict=True))
         while pieces:
             alike = 1
             if _size(pieces[0]) == 1:
@@ -132,11 +112,8 @@ class Program:
             shape = (alike, -1)
             longest = max(len(earlier) for _, earlier in pieces[:alike])
             padded = [[0] * (longest - len(earlier)) + earlier for _, earlier in pieces[:alike]]
-            earlier_BS = torch.tensor(padded, dtype=torch.long, device=positions_N.device).view(
-                alike, longest
-            )
-            read = ngrams(one.tokens_N[rows].view(shape), positions_N[rows].view(shape), earlier_BS)
-            parts.append(read.flatten(0, 1))
+            earlier_BS = torch.tensor(padded, dtype=torch.long, device=positions_N.device).view(alike, longest)
+            parts.append(ngrams(tokens_N[rows].view(shape), positions_N[rows].view(shape), earlier_BS).flatten(0, 1))
             del pieces[:alike]
         return torch.cat(parts)[None]
 
@@ -151,11 +128,7 @@ class Program:
             cross_norm = None if block.cross_norm is None else norm(block.cross_norm)
 
             def written(x_ND: Tensor, first_ND: Tensor, one: Pass) -> Tensor:
-                x_ND = (
-                    attention_norm(attend(x_ND, x_ND, one))
-                    if post
-                    else attend(x_ND, attention_norm(x_ND), one)
-                )
+                x_ND = attention_norm(attend(x_ND, x_ND, one)) if post else attend(x_ND, attention_norm(x_ND), one)
                 if cross is not None and cross_norm is not None:
                     x_ND = cross_norm(cross(x_ND, x_ND, one)) if post else cross(x_ND, cross_norm(x_ND), one)
                 return feedforward_norm(feed(x_ND, x_ND)) if post else feed(x_ND, feedforward_norm(x_ND))
@@ -193,12 +166,9 @@ class Program:
     def _attention(self, number: int, module: Attention) -> Callable[[Tensor, Tensor, Pass], Tensor]:
         K, G, H = module.heads, module.kv_heads, module.head_width
         turned = self._turns is not None
-        rows = _side_by_side(K + G, G, H) if turned else slice(None)
-        bias = module.qkv.bias
-        qkv = packed(module.qkv.weight.detach()[rows], None if bias is None else bias[rows], self._precision)
-        out = pack(module.out, self._precision)
+        qkv, out = self._layout.qkv(module), self._layout.map(module.out)
         normed, eps, attend = module.qk_norm, module.eps, self._cache.attend
-        scales = _scales(module, turned)
+        scales = self._layout.scales(module)
         gate = None if module.value_gate is None else module.value_gate.weight.detach()
         values = self._model.value_embeddings[str(number)].weight if gate is not None else None  # type: ignore[union-attr,index]
 
@@ -226,7 +196,7 @@ class Program:
 
     def _cross(self, number: int, module: CrossAttention) -> Callable[[Tensor, Tensor, Pass], Tensor]:
         K, H, scale, memory = module.heads, module.head_width, module.scale, self._memory
-        query, out = pack(module.query, self._precision), pack(module.out, self._precision)
+        query, out = self._layout.map(module.query), self._layout.map(module.out)
 
         def sublayer(stream_ND: Tensor, x_ND: Tensor, one: Pass) -> Tensor:
             q_NKH = query(x_ND).view(-1, K, H)
@@ -247,18 +217,18 @@ class Program:
                 self._feedforward(module.shared) if module.shared is not None else None,
             )
         assert isinstance(module, Gated | Plain)
-        down, function = pack(module.down, self._precision), module.function
+        down, function = self._layout.map(module.down), module.function
         if function is FUNCTIONS["relu2"]:
             function = _squared_relu
         if isinstance(module, Gated):
-            gate_up = pack(module.gate_up, self._precision)
+            gate_up = self._layout.map(module.gate_up)
 
             def gated(stream_ND: Tensor, x_ND: Tensor) -> Tensor:
                 gate, other = gate_up(x_ND).chunk(2, dim=1)
                 return down.onto(stream_ND, function(gate).mul_(other))
 
             return gated
-        up = pack(module.up, self._precision)
+        up = self._layout.map(module.up)
         return lambda stream_ND, x_ND: down.onto(stream_ND, function(up(x_ND)))
 
 
@@ -331,29 +301,6 @@ def _bias(distance: nn.Module | None) -> Bias | None:
         relative = distance
         return lambda before_nS: relative.weight[relative.bucket(before_nS.clamp(min=0))].transpose(1, 2)
     return None
-
-
-def _scales(module: Attention, turned: bool) -> Tensor | None:
-    """Learned scales of normalised queries and keys, (K + G, H), in the order of the rows."""
-    if module.q_norm is None or module.k_norm is None:
-        return None
-    K, G, H = module.heads, module.kv_heads, module.head_width
-    rows_XH = torch.cat(
-        (cast(Tensor, module.q_norm.weight).expand(K, H), cast(Tensor, module.k_norm.weight).expand(G, H))
-    ).detach()
-    return rows_XH[:, _pairs(H)] if turned else rows_XH
-
-
-def _pairs(H: int) -> Tensor:
-    """0, H/2, 1, H/2 + 1, ..."""
-    return torch.arange(H).view(2, H // 2).T.flatten()
-
-
-def _side_by_side(turned: int, others: int, H: int) -> Tensor:
-    """Rows of the stacked map, those of each head that is turned reordered in `_pairs`. Queries and keys alike, so
-    their products stay what they were."""
-    heads = torch.arange(turned)[:, None] * H + _pairs(H)
-    return torch.cat((heads.flatten(), torch.arange(turned * H, (turned + others) * H)))
 
 
 def _size(piece: tuple[tuple[slice, int], list[int]]) -> int:

@@ -11,12 +11,14 @@ Shapes: W places whose scores are wanted, N tokens of a pass, T time, V vocabula
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from groundup.generation.cache import KVCache, Piece
+from groundup.generation.few_rows import MOST_ROWS, FewRows, suits
+from groundup.generation.layout import Layout
 from groundup.generation.program import Memory, Program, source_memory
 from groundup.generation.slots import Slots
 from groundup.generation.weights import Precision, multiplies_bf16
@@ -62,10 +64,14 @@ class CachedRunner:
 
     def refresh(self) -> None:
         """Take the model's weights anew (after a training step); what was computed with the old ones is forgotten."""
+        model = self._model
         dtype = torch.bfloat16 if self._precision != "fp32" and multiplies_bf16() else torch.float32
-        self.cache = KVCache(self._model.config, self._layers, self.slots.count, dtype, self._device)
+        self.cache = KVCache(model.config, self._layers, self.slots.count, dtype, self._device)
         with torch.inference_mode():
-            self._program = Program(self._model, self._precision, self.cache, self._memory)
+            known = suits(model)
+            layout = Layout(model, self._precision, rows=known)
+            self._program = Program(model, layout, self.cache, self._memory)
+            self._few = FewRows(cast(Decoder, model), layout, self.cache) if known else None
         for slot in range(self.slots.count):
             self.slots.cut(slot, 0)
 
@@ -97,7 +103,6 @@ class CachedRunner:
             raise
 
     def _read(self, pieces: Sequence[Piece], starts: Sequence[int], before: list[list[int]]) -> Tensor:
-        plan = self.cache.plan(pieces, starts, self._program.bias)
         rows: list[tuple[slice, int]] = []
         wanted: list[int] = []
         row = 0
@@ -106,8 +111,17 @@ class CachedRunner:
             rows.append((slice(row, end), piece.slot))
             wanted += range(end - piece.wanted, end)
             row = end
-        tokens_N = torch.tensor([token for piece in pieces for token in piece.tokens], device=self._device)
-        x_ND = self._program(tokens_N, plan, rows, before)
+        tokens = [token for piece in pieces for token in piece.tokens]
+        if self._few is not None and row <= MOST_ROWS:
+            positions = [start + place for piece, start in zip(pieces, starts, strict=True) for place in range(len(piece.tokens))]
+            slots = [piece.slot for piece in pieces for _ in piece.tokens]
+            self.cache.reserve(1 + max(slots), 1 + max(positions))
+            pieces_3N = torch.tensor([tokens, positions, slots])
+            x_ND = self._few(self._program.embed(pieces_3N[0], pieces_3N[1], rows, before), pieces_3N)
+            return self._few.logits(x_ND if len(wanted) == row else x_ND[wanted])
+        plan = self.cache.plan(pieces, starts, self._program.bias)
+        tokens_N = torch.tensor(tokens, device=self._device)
+        x_ND = self._program(self._program.embed(tokens_N, plan.positions_N, rows, before), tokens_N, plan, rows)
         if len(wanted) < row:
             x_ND = x_ND[torch.tensor(wanted, device=self._device)] if wanted else x_ND[:0]
         return self._program.logits(x_ND)

@@ -3,13 +3,14 @@
 At one token a step a map is read whole for two operations a weight, so its bytes are its time:
 
     fp32   exact, 4 bytes a weight
-    bf16   2 bytes, for processors that multiply bf16 themselves; elsewhere it is no faster than fp32
-    int8   1 byte and a scale a row (the row's largest weight is 127); inputs in bf16, since torch's kernel is 16 times
-           slower with fp32 ones
+    bf16   2 bytes
+    int8   1 byte and a scale a row (the row's largest weight is 127)
 
-Large maps are put into the blocks that oneDNN's kernels read (the layout is made once, not at each product): of few rows
-1.5 to 2.5 times as fast as a plain product, and a little at any number. Small ones are plain products, whose call costs
-less. Measured in docs/measurements.md.
+Where the kernels know the model (`few_rows.suits`), weights stay row by row as they are (`Rows`): the kernels turn them into
+float32 on the way, and products of many rows turn a map back. Elsewhere torch's own operations are used as well as they go:
+large maps in the blocks of oneDNN's kernels (1.5 to 2.5 times as fast as a plain product of few rows), small ones as plain
+products, whose call costs less; bf16 for processors that multiply it; int8 by torch's kernel with inputs in bf16, since it is 16
+times slower with fp32 ones. Measured in docs/measurements.md.
 
 Shapes: N rows, I inputs, O outputs.
 """
@@ -17,10 +18,10 @@ Shapes: N rows, I inputs, O outputs.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -91,17 +92,15 @@ class Rounded:
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None, *, int8: bool) -> None:
         self.bias, self.scale = bias_O, None
-        if not int8:
+        if int8:
+            self.weight, self.scale = to_int8(weight_OI)
+        else:
             self.weight = weight_OI.bfloat16()
-            return
-        # the scale is rounded to bf16 first and the weights by that, so it adds no error of its own
-        self.scale = (weight_OI.abs().amax(dim=1) / 127).clamp(min=1e-30).bfloat16()
-        self.weight = (weight_OI / self.scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """(N, I) to (N, O)."""
         if x_NI.shape[0] >= FEW_ROWS and (self.scale is not None or not multiplies_bf16()):
-            y_NO = self._many(x_NI)
+            y_NO = turned_back(x_NI, self.weight, self.scale)
         elif self.scale is None:
             y_NO = F.linear(x_NI.bfloat16(), self.weight).float()
         else:
@@ -112,19 +111,50 @@ class Rounded:
         """The stream and what the map makes of x."""
         return self(x_NI).add_(stream_NO)
 
-    def _many(self, x_NI: Tensor) -> Tensor:
-        """With the weights turned back into what the processor multiplies."""
-        dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
-        weight_OI = self.weight.to(dtype)
-        if self.scale is not None:
-            weight_OI *= self.scale.to(dtype)[:, None]
-        return F.linear(x_NI.to(dtype), weight_OI).float()
+
+class Rows:
+    """Weights of any precision row by row, as the kernels read them for few rows of x; called, the product of many."""
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None, precision: Precision) -> None:
+        self.bias, self.scale = bias_O, cast(Tensor | None, None)
+        if precision == "int8":
+            self.weight, scale_O = to_int8(weight_OI)
+            self.scale = scale_O.float()
+        else:
+            self.weight = weight_OI.contiguous() if precision == "fp32" else weight_OI.bfloat16()
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        """(N, I) to (N, O)."""
+        if self.weight.dtype == torch.float32:
+            return F.linear(x_NI, self.weight, self.bias)
+        y_NO = turned_back(x_NI, self.weight, self.scale)
+        return y_NO if self.bias is None else y_NO.add_(self.bias)
+
+    def onto(self, stream_NO: Tensor, x_NI: Tensor) -> Tensor:
+        """The stream and what the map makes of x."""
+        return self(x_NI).add_(stream_NO)
 
 
-def packed(weight_OI: Tensor, bias_O: Tensor | None, precision: Precision) -> Map:
-    """A map of these weights in a precision."""
+def to_int8(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers to 127 and their scale a row, (O,) in bf16; the scale is rounded first and the weights by that, so it adds no
+    error of its own."""
+    scale_O = (weight_OI.abs().amax(dim=1) / 127).clamp(min=1e-30).bfloat16()
+    return (weight_OI / scale_O.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale_O
+
+
+def turned_back(x_NI: Tensor, weight_OI: Tensor, scale_O: Tensor | None) -> Tensor:
+    """The product of many rows, with the weights turned back into what the processor multiplies."""
+    dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
+    y_NO = F.linear(x_NI.to(dtype), weight_OI.to(dtype)).float()
+    return y_NO if scale_O is None else y_NO.mul_(scale_O)
+
+
+def packed(weight_OI: Tensor, bias_O: Tensor | None, precision: Precision, *, rows: bool = False) -> Map:
+    """A map of these weights in a precision. `rows`: as the kernels read them."""
     weight_OI = weight_OI.detach().float()
-    bias_O = None if bias_O is None else bias_O.detach().float()
+    bias_O = None if bias_O is None else bias_O.detach().float().contiguous()
+    if rows:
+        return Rows(weight_OI, bias_O, precision)
     blocks = weight_OI.numel() >= WORTH_BLOCKS and has_blocks() and weight_OI.device.type == "cpu"
     if precision == "fp32":
         return Blocked(weight_OI, bias_O) if blocks else Dense(weight_OI, bias_O)
@@ -133,16 +163,11 @@ def packed(weight_OI: Tensor, bias_O: Tensor | None, precision: Precision) -> Ma
     return Rounded(weight_OI, bias_O, int8=precision == "int8")
 
 
-def pack(linear: nn.Linear, precision: Precision) -> Map:
-    """The same of a linear layer."""
-    return packed(linear.weight, linear.bias, precision)
-
-
-def chosen(wish: Choice, parameters: int) -> Precision:
-    """`auto`: bf16 for a model large enough to be slow to read, where the processor multiplies it; else fp32."""
+def chosen(wish: Choice, parameters: int, *, kernels: bool) -> Precision:
+    """`auto`: bf16 for a model large enough to be slow to read, where the processor multiplies it or the kernels read it; else fp32."""
     if wish != "auto":
         return wish
-    return "bf16" if parameters >= LARGE and multiplies_bf16() else "fp32"
+    return "bf16" if parameters >= LARGE and (kernels or multiplies_bf16()) else "fp32"
 
 
 @cache
