@@ -178,3 +178,14 @@ def test_core_over_what_is_there(subject: Subject) -> None:
     assert found["mean"] == pytest.approx(sum(centred) / 10)
     with pytest.raises(RequestError, match="their own numbers of examples"):
         read_papers(["core"], data=public, shots=1)
+
+
+def test_the_same_question_twice_in_a_file_is_found_twice(tmp_path: Path) -> None:
+    rows = [{"context": question(n), "choices": [f"one {n}", f"two {place}"], "gold": 0} for place, n in enumerate((1, 2, 1, 3, 1))]
+    lines(tmp_path / "mine.jsonl", rows)
+    ((task,),) = [paper.tasks for paper in read_papers([], [tmp_path / "mine.jsonl"])]
+    assert contaminated([task], [f"It was asked: {question(1)}"]) == [{0, 2, 4}]
+    assert contaminated([task], ["Nothing."]) == [frozenset()]
+    lines(tmp_path / "short.jsonl", [{"context": "a b", "choices": ["c", "d"], "gold": 0}])
+    ((short,),) = [paper.tasks for paper in read_papers([], [tmp_path / "short.jsonl"])]
+    assert contaminated([short, task], [question(3)]) == [frozenset(), {3}] and contaminated([short], [question(3)]) == [frozenset()]
