@@ -28,7 +28,7 @@ lint: $(STAMP)  ## style, types, the import rule
 
 peers:  ## the peers that pip can install, for benchmarks/; never among the project's dependencies
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-peers/bin/python -m pip install -q torch==2.13.0 transformers litgpt numpy
+	PIP_DISABLE_PIP_VERSION_CHECK=1 .venv-peers/bin/python -m pip install -q torch==2.13.0 transformers litgpt numpy 'lm-eval[hf]==0.4.13'
 
 check-gguf: $(STAMP)  ## what llama.cpp makes of exported models; builds it from source first (minutes); RUN=runs/demo adds a trained one
 	test -x .venv-gguf/bin/python || $(PYTHON) -m venv .venv-gguf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import random
 import subprocess
@@ -13,6 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from groundup.commands.perplexity import perplexity
+from groundup.errors import RequestError
+from groundup.tokens.documents import texts
+from groundup.tokens.tokenizer import Tokenizer
+from groundup.training import checkpoint
 
 WORDS = (
     "river stone night lantern harbour captain letter garden winter voice silver window forest morning bread horse "
@@ -250,3 +258,39 @@ def test_the_fast_family_with_muon_and_phases_goes_the_whole_way(library: Path) 
     assert 0 < figures["bits_per_byte"] < figures["baselines"]["xz9_bits_per_byte"]
     said = groundup("generate", "fast", "Who met in story 3?", "--max-tokens", "8", "--json", "--runs", "quick", cwd=library)
     assert json.loads(said.stdout)["completions"][0]["tokens"] > 0
+
+
+def test_perplexity_of_its_own_text_is_the_report_s_and_that_of_a_plain_loop(
+    finished: tuple[Path, dict[str, Any], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, figures, _ = finished
+    page = tmp_path / "page.html"
+    done = groundup("perplexity", str(run), "--by", "source", "--baselines", "--out", str(page), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["bits_per_byte"] == pytest.approx(figures["bits_per_byte"], abs=1e-6)
+    assert found["baselines"] == figures["baselines"] and list(found["groups"]) == ["files"]
+    assert "what surprised the model" in page.read_text()
+    perplexity(str(run), stride=1, as_json=True)
+    full = json.loads(capsys.readouterr().out)
+    words = Tokenizer.load(run / "tokenizer")
+    newest, _ = checkpoint.of_run(run, base=True)  # type: ignore[misc]
+    model = checkpoint.load_model(newest, words.digest)
+    nats = size = 0.0
+    with torch.no_grad():
+        for text in texts(run / "corpus/clean", "held-out"):
+            read = [words.special["<|end_of_text|>"], *words.encode(text)]
+            size += len(text.encode())
+            for place in range(1, len(read)):
+                before = torch.tensor([read[max(0, place - 64) : place]])
+                nats -= float(model(before, torch.arange(before.shape[1])[None], None)[0, -1].double().log_softmax(-1)[read[place]])
+    assert full["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, abs=1e-6)
+    perplexity(str(run), [run.parent.parent / "texts"], by="source", tuned=True)
+    said = capsys.readouterr().out
+    assert "60 documents" in said and "per token" in said and "and 20 more" in said
+    for options, why in (
+        ({"split": "x"}, "split"), ({"by": "x"}, "source or domain"), ({"context": 65}, "64 tokens"), ({"stride": 65}, "leaving"),
+        ({"out": tmp_path / "x.png"}, ".html"), ({"paths": [tmp_path / "x.txt"]}, "no such file"),
+    ):  # fmt: skip
+        with pytest.raises(RequestError, match=why):
+            perplexity(str(run), **options)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from groundup.corpus.pipeline import clean
 from groundup.dialogue import tune as tuning
 from groundup.dialogue.chat import ask
 from groundup.dialogue.speaker import Speaker
-from groundup.evaluation import quiz
+from groundup.evaluation import of_build, quiz
 from groundup.evaluation.baselines import baselines
+from groundup.evaluation.exam import Paper, item_values
+from groundup.evaluation.exam import as_json as rows_and_suites
 from groundup.evaluation.intrinsic import bits_per_byte, quick_bits_per_byte
 from groundup.evaluation.objective import objective_bits_per_byte
 from groundup.generation.engine import Engine
@@ -48,6 +51,8 @@ STAGES = ("collect", "clean", "tokenize", "pretrain", "tune", "evaluate", "repor
 def build(run: Run, until: str = "report") -> dict[str, Any]:
     """Build a run up to a stage of STAGES; returns the figures of what is finished."""
     last = STAGES.index(until)
+    papers = of_build.papers(run.recipe) if last >= 5 else []  # what is missing is said before the work
+    papers_on_the_way = of_build.papers(run.recipe, while_training=True) if last >= 3 else []
     collected = collect(run)
     if last >= 1:
         cleaned = clean(run, collected)
@@ -56,14 +61,14 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
         shards = encode(run, cleaned, tokenizer)
     if last >= 3:
         planned = plan(run, tokenizer, shards)
-        base = pretrain(run, tokenizer, shards, planned)
+        base = pretrain(run, tokenizer, shards, planned, papers_on_the_way)
     tuned = None
     if last >= 4 and run.recipe.dialogue is not None:
         tuned = tuning.tune(run, base, tokenizer=tokenizer, collected=collected, cleaned=cleaned, plan=planned, shards=shards)
     if run.follows:
         return {}
     if last >= 5:
-        evaluate(run, cleaned, tokenizer, shards, planned, base, tuned)
+        evaluate(run, cleaned, tokenizer, shards, planned, base, tuned, papers)
     write_report(run)
     return figures(run)
 
@@ -81,8 +86,8 @@ def plan_only(run: Run) -> dict[str, Any]:
     return found
 
 
-def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage:
-    """The pretraining stage (folder `checkpoints`)."""
+def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage, papers: Sequence[Paper] = ()) -> Stage:
+    """The pretraining stage (folder `checkpoints`); `papers`: tasks put to the model on the way."""
     recipe = run.recipe
     depends = {
         "training": recipe.training.model_dump(exclude={"minutes", "keep_checkpoints", "checkpoint_seconds", "track", "loader_threads"}),
@@ -108,12 +113,15 @@ def pretrain(run: Run, tokenizer: Stage, shards: Stage, planned: Stage) -> Stage
         compile=settled["compile"], seed=recipe.seed, phases=tuple((phase.steps, phase.tokens) for phase in phases),
     )  # fmt: skip
 
+    while_training = of_build.WhileTraining(papers, recipe, words, config, settled["steps"])
+
     def look(model: Model | Sharded, step: int) -> dict[str, Any]:
         if not isinstance(model, Model):
             return measured_together(run, model, held_out, settled)
         if plain(settled):
             quick = quick_bits_per_byte(model, held_out, config.context, settled["evaluation_tokens"], recipe.seed)
-            return {"bits_per_byte": round(quick, 5)}
+            # of several processes the first one asks, the others wait for it at the next step
+            return {"bits_per_byte": round(quick, 5), **({} if run.follows else while_training(model, step))}
         found = of_objective(run, model, words, held_out, settled, settled["evaluation_tokens"])
         return {name: round(value, 5) for name, value in found.items() if value is not None}
 
@@ -172,12 +180,12 @@ def look_at_batch(run: Run, split: TokenSplit, step: int) -> Batch:
     return batches(run, split, phases)(step, 0)
 
 
-def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned: Stage, base: Stage, tuned: Stage | None) -> Stage:
-    """The evaluation stage (folder `evaluation`): results.json."""
+def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned: Stage, base: Stage, tuned: Stage | None, papers: Sequence[Paper]) -> Stage:
+    """The evaluation stage (folder `evaluation`): results.json; items.json with what each item of the tasks got."""
     wish, questions = run.recipe.evaluation, run.recipe.dialogue.questions if run.recipe.dialogue else []
     stage = run.stage(
         "evaluate", "evaluation",
-        depends={"evaluation": wish.model_dump(), "questions": questions, "seed": run.recipe.seed},
+        depends={"evaluation": wish.model_dump(exclude={"while_training", "data", "own_tasks"}), "asked": of_build.content(papers), "questions": questions, "seed": run.recipe.seed},
         inputs={
             "clean": cleaned.digest, "tokens": shards.digest, "tokenizer": tokenizer.digest, "pretrain": base.digest,
             "tune": tuned.digest if tuned else "",
@@ -213,9 +221,25 @@ def evaluate(run: Run, cleaned: Stage, tokenizer: Stage, shards: Stage, planned:
         results["quiz"] = quiz.quiz(
             engine_tuned.model, speaker.words, asked, lambda signature: tuning.quiz_prompt(template, signature), context
         )
+    results["tasks"] = tasks(run, papers, {"base": engine.model, "tuned": engine_tuned.model if engine_tuned else None}, words, cleaned, stage)
     write_json(stage.work / "results.json", results)
     stage.finish({"bits_per_byte": results["bits_per_byte"], "quiz_score": (results["quiz"] or {}).get("score")})
     return stage
+
+
+def tasks(run: Run, papers: Sequence[Paper], models: dict[str, Model | None], words: Tokenizer, cleaned: Stage, stage: Stage) -> dict[str, Any] | None:
+    """What the models got in the recipe's tasks, `base` and `tuned`; None where there are none."""
+    if not papers:
+        return None
+    there = {name: model for name, model in models.items() if model is not None}
+    seconds = run.recipe.evaluation.seconds
+    marked = {}
+    for name, model in there.items():
+        say(f"evaluate: tasks, {name} model")
+        share = seconds / len(there) if seconds else None
+        marked[name] = of_build.put(papers, model, words, run.recipe, name, share, lambda: texts(cleaned.final, "train"))
+    write_json(stage.work / "items.json", {name: item_values(its) for name, its in marked.items()})
+    return {name: rows_and_suites(marked[name]) if name in marked else None for name in models}
 
 
 def load(stage: Stage, words: Tokenizer) -> Model:

@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 
 from groundup import progress
-from groundup.commands import build, clean, generate, look, model, plan, tune
+from groundup.commands import build, clean, evaluate, generate, judge, look, model, perplexity, plan, tune
 from groundup.errors import GroundupError, Stopped
 from groundup.progress import say
 
@@ -29,7 +29,8 @@ app.command()(clean.clean)
 app.command("tokenize", help="Up to tokenizer and shards.")(build.stage("tokenize"))
 app.command("pretrain", help="Up to the base model.")(build.stage("pretrain"))
 app.command()(tune.tune)
-app.command("evaluate", help="Up to the evaluation.")(build.stage("evaluate"))
+app.command()(evaluate.evaluate)
+app.command()(perplexity.perplexity)
 app.command()(look.report)
 app.command()(generate.generate)
 app.command()(generate.chat)
@@ -43,6 +44,12 @@ app.command()(clean.thresholds)
 tokens = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at tokens, pairs and batches.")
 tokens.command("show")(look.tokens_show)
 app.add_typer(tokens, name="tokens")
+
+judges = typer.Typer(add_completion=False, no_args_is_help=True, help="Answers judged by a language model, or by people.")
+judges.command()(judge.pairwise)
+judges.command()(judge.single)
+judges.command()(judge.rate)
+app.add_typer(judges, name="judge")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -35,7 +35,7 @@ def bring_in(folder: Path, runs: Path, name: str) -> dict[str, Any]:
     text = adopt(folder)
     words = Tokenizer(text)
     if words.size > model.config.vocabulary:
-        model = widened(model, model.config.vocabulary, words.size)
+        model = widened(model, words.size)
     recipe = recipes.parse({"name": name, "sources": [{"kind": "files", "path": str(folder.resolve())}]}, [], where=str(folder))
     run = Run.open(path, recipe)
     try:

@@ -62,7 +62,7 @@ def test_marks_that_a_tokenizer_has_are_taken(tmp_path: Path) -> None:
 def test_room_for_marks_changes_nothing_that_was_known(more: dict[str, object]) -> None:
     model = build(CONFIG.model_copy(update=more), seed=1)
     assert isinstance(model, Decoder)
-    wide = widened(model, 260, 270)
+    wide = widened(model, 270, 260)
     assert isinstance(wide, Decoder) and wide.config.vocabulary == 270
     tokens, positions = torch.randint(260, (2, 9), generator=torch.Generator().manual_seed(0)), torch.arange(9).expand(2, -1)
     torch.testing.assert_close(wide(tokens, positions)[..., :260], model(tokens, positions)[..., :260])
@@ -74,7 +74,7 @@ def test_room_for_marks_changes_nothing_that_was_known(more: dict[str, object]) 
 def test_tables_of_every_pair_of_tokens_have_no_room() -> None:
     model = build(CONFIG.model_copy(update={"vocabulary": 12, "ngram_rows": (144,)}), seed=1)
     with pytest.raises(RequestError, match="table of token pairs"):
-        widened(model, 12, 14)
+        widened(model, 14)
 
 
 def test_the_last_stage_that_speaks_speaks(tmp_path: Path) -> None:

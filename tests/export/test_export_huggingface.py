@@ -209,7 +209,7 @@ def test_a_format_with_marks_of_its_own_leaves_with_them(make_run: MakeRun, tmp_
     text = (run.path / "tokenizer" / "tokenizer.json").read_text()
     speech, known = Speech.of(text, CHATML), Tokenizer(text).size
     folder = run.path / "dialogue" / "1-sft"
-    model = widened(checkpoint.load_model(folder / "step-0000007"), known, speech.words.size)
+    model = widened(checkpoint.load_model(folder / "step-0000007"), speech.words.size, known)
     checkpoint.save(folder, 8, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": speech.words.digest})
     for name, said in speech.files.items():
         write_atomic(folder / name, said)

@@ -71,6 +71,8 @@ class Pieces:
     pieces: list[Piece] = field(default_factory=list)
     too_short: int = 0
     """Records of too few words to be looked for."""
+    also: dict[str, list[int]] = field(default_factory=dict)
+    """By a piece's text: further records that have it."""
 
 
 def evaluation_files(given: list[str]) -> list[tuple[str, Path]]:
@@ -109,9 +111,12 @@ def read(name: str, path: Path, n: int) -> Pieces:
     kept: list[Piece] = []
     often = Counter(piece.text for piece in found.pieces)
     fresh = {text for text, number in often.items() if number <= OFTEN or count(text) > MOST_OF_A_FORM}
+    first: dict[str, int] = {}
     for piece in found.pieces:
-        if piece.text in fresh:
-            fresh.remove(piece.text)
+        if piece.text in first and piece.record != first[piece.text]:
+            found.also.setdefault(piece.text, []).append(piece.record)
+        elif piece.text in fresh and piece.text not in first:
+            first[piece.text] = piece.record
             kept.append(piece)
     found.pieces = kept
     return found

@@ -104,7 +104,7 @@ class Link:
         if not isinstance(model, Decoder):
             raise RequestError(f"a model of the {model.config.family} family holds no conversation", where="dialogue", do="Tune a decoder.")
         if self.speech.words.size > known.size:
-            model = widened(model, known.size, self.speech.words.size)
+            model = widened(model, self.speech.words.size, known.size)
         changes = {"embedding_dropout": 0.0, "attention_dropout": 0.0, "residual_dropout": dropout, "dropout_by_depth": by_depth, "ngram_dropout": 0.0}
         config = model.config if dropout is None else model.config.model_copy(update=changes)
         if config != model.config:

@@ -12,14 +12,12 @@ The stage with the highest number speaks for a run; a reward model does not spea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundup.dialogue.chat_formats import FORMATS, ChatFormat, format_named
 from groundup.dialogue.chat_template import ChatTemplate, added_tokens, with_tokens
-from groundup.dialogue.folders import FOLDER, SILENT, STAGE
 from groundup.errors import GroundupError
 from groundup.generation.engine import Engine
 from groundup.generation.few_rows import suits
@@ -99,22 +97,18 @@ class Speaker:
     def of(cls, run: Path, *, base: bool = False) -> Speaker | None:
         """The newest whole checkpoint of a run's folder, of an unfinished stage too; the tuned one where there is one, unless `base`.
         None where there is none, or no tokenizer."""
-        for folder in () if base else _stages(run):
-            if (path := checkpoint.newest(folder)) is not None:
-                speech = Speech.load(folder)
-                return cls(path, speech.text, speech.words, speech.template)
-        tokenizer = run / "tokenizer"
-        if not (tokenizer / "tokenizer.json").is_file():
+        found, tokenizer = checkpoint.of_run(run, base=base), run / "tokenizer"
+        if found is None or not (tokenizer / "tokenizer.json").is_file():
             return None
-        for folder in (run / "checkpoints", run / ".checkpoints.partial"):
-            if (path := checkpoint.newest(folder)) is not None:
-                return cls(path, (tokenizer / "tokenizer.json").read_text(encoding="utf-8"), Tokenizer.load(tokenizer), None)
-        return None
+        path, tuned = found
+        if tuned:
+            return cls.at(path.parent, path)
+        return cls(path, (tokenizer / "tokenizer.json").read_text(encoding="utf-8"), Tokenizer.load(tokenizer), None)
 
     @classmethod
-    def at(cls, folder: Path) -> Speaker:
-        """Of a finished stage of tuning."""
-        path, speech = checkpoint.newest(folder), Speech.load(folder)
+    def at(cls, folder: Path, path: Path | None = None) -> Speaker:
+        """Of a stage of tuning; its newest checkpoint when none is given."""
+        path, speech = path or checkpoint.newest(folder), Speech.load(folder)
         if path is None:
             raise GroundupError("no whole checkpoint", where=str(folder), do="Remove this folder and tune again.")
         return cls(path, speech.text, speech.words, speech.template)
@@ -129,13 +123,3 @@ class Speaker:
         ends = [] if self.template is None else [self.template.end]
         return Engine(model, self.words, precision=chosen(precision, parameters(model.config), kernels=suits(model)), ends=ends)
 
-
-def _stages(run: Path) -> Iterator[Path]:
-    """The folders of the stages that speak, the last one first, a finished one before one at work."""
-    found = []
-    for path in (run / FOLDER).iterdir() if (run / FOLDER).is_dir() else ():
-        name = path.name.removeprefix(".").removesuffix(".partial")
-        if path.is_dir() and (match := STAGE.fullmatch(name)) and match[2] not in SILENT and (path / "chat.json").is_file():
-            found.append((-int(match[1]), path.name.startswith("."), path.name))
-    for _, _, name in sorted(found):
-        yield run / FOLDER / name

@@ -21,7 +21,6 @@ from groundup.dialogue import material, reference_pages
 from groundup.dialogue.chat_formats import format_named
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.classes import Classes
-from groundup.dialogue.folders import FOLDER, SILENT, STAGE
 from groundup.dialogue.link import Ground, Link
 from groundup.dialogue.preferring import prefer, reward
 from groundup.dialogue.reinforcing import reinforce
@@ -37,6 +36,7 @@ from groundup.recipe.methods import Stage as Method
 from groundup.run import FORMAT, Run, Stage, digest, digest_file, read_json, write_json
 from groundup.training import checkpoint
 from groundup.training.optimizers import OptimizerSettings
+from groundup.training.tuned import FOLDER, SILENT, STAGE
 
 WORK: dict[str, Callable[[Link], None]] = {
     "sft": supervise, "lima": supervise, "openchat": supervise, "reward": reward, "ppo": reinforce, "grpo": reinforce, "rloo": reinforce,

@@ -11,7 +11,7 @@ A document begins after <|end_of_text|> and ends with its last token: the text's
 <|end_of_text|> after them, because the bytes are the text's alone. (Tokens are one way of many to write the text, so
 this is an upper bound of the bits the model needs.)
 
-Shapes: T time, V vocabulary.
+Shapes: N tokens of a split, T time, V vocabulary, K likeliest tokens.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,11 +52,9 @@ def bits_per_byte(model: nn.Module, split: TokenSplit, context: int, stride: int
     memory of its scores (x V x 4 bytes). Returns `bits_per_byte`, `perplexity_per_token`, `held_out_tokens`,
     `held_out_bytes`, `window_tokens`, `stride_tokens`. Raises GroundupError where there is no text.
     """
-    if not 1 <= stride <= context:
-        raise ValueError(f"a stride of {stride} with a context of {context}")
-    windows = (window for number in range(len(split.starts)) for window in _slide(split, number, context, stride))
-    with bar("held-out tokens", len(split.tokens) - len(split.starts)) as task:
-        nats, tokens = _score(model, split, windows, batch_tokens, task.advance)
+    tokens = len(split.tokens) - len(split.starts)
+    with bar("held-out tokens", tokens) as task:
+        nats = float(surprise(model, split, context, stride, batch_tokens, task.advance).sum(dtype=np.float64))
     measured = _figures(nats, tokens, int(split.byte_counts.sum()))
     return {
         "bits_per_byte": measured["bits_per_byte"],
@@ -67,13 +66,57 @@ def bits_per_byte(model: nn.Module, split: TokenSplit, context: int, stride: int
     }
 
 
+def surprise(
+    model: nn.Module, split: TokenSplit, context: int, stride: int, batch_tokens: int = BATCH_TOKENS, advance: Callable[[int], None] = lambda scored: None
+) -> NDArray[np.float32]:
+    """-ln p of each token (nats), (N,), at its place in the split; 0 at each <|end_of_text|>, which nobody asks for.
+
+    `advance` is told of the scored tokens, batch by batch.
+    """
+    nats_N = np.zeros(len(split.tokens), dtype=np.float32)
+
+    def note(window: _Window, logits_TV: Tensor, targets_T: Tensor) -> None:
+        nats_N[_places(split, window)] = F.cross_entropy(logits_TV, targets_T, reduction="none").cpu().numpy()
+
+    _score(model, split, _windows(split, context, stride), batch_tokens, note, advance)
+    return nats_N
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """What a model made of each token of a split."""
+
+    nats_N: NDArray[np.float32]
+    """As `surprise` gives it."""
+    likeliest_NK: NDArray[np.int64]
+    """The tokens it expected most, best first."""
+    shares_NK: NDArray[np.float32]
+    """Their probabilities."""
+
+
+def guesses(model: nn.Module, split: TokenSplit, context: int, stride: int, most: int = 3) -> Guesses:
+    """The surprise of each token, and the `most` tokens that were expected in its place."""
+    N, K = len(split.tokens), most
+    found = Guesses(np.zeros(N, np.float32), np.zeros((N, K), np.int64), np.zeros((N, K), np.float32))
+
+    def note(window: _Window, logits_TV: Tensor, targets_T: Tensor) -> None:
+        places = _places(split, window)
+        logs_TV = logits_TV.log_softmax(dim=-1)
+        best = logs_TV.topk(K)
+        found.nats_N[places] = -logs_TV.gather(1, targets_T[:, None])[:, 0].cpu().numpy()
+        found.likeliest_NK[places], found.shares_NK[places] = best.indices.cpu().numpy(), best.values.exp().cpu().numpy()
+
+    _score(model, split, _windows(split, context, stride), BATCH_TOKENS, note)
+    return found
+
+
 def quick_bits_per_byte(model: nn.Module, split: TokenSplit, context: int, tokens: int, seed: int) -> float:
     """An estimate for curves: the same sums over windows that do not overlap, drawn until they hold `tokens` tokens.
 
     The draw depends on the seed alone, so all points of a curve are measured on the same text. A little higher than
     `bits_per_byte`, because the tokens at a window's start have little before them.
     """
-    windows = [window for number in range(len(split.starts)) for window in _slide(split, number, context, context)]
+    windows = list(_windows(split, context, context))
     drawn: list[_Window] = []
     size = bytes_drawn = 0
     for place in np.random.Generator(np.random.PCG64(seed % 2**64)).permutation(len(windows)).tolist():
@@ -84,8 +127,14 @@ def quick_bits_per_byte(model: nn.Module, split: TokenSplit, context: int, token
         size += window.scored
         targets = split.document(window.document)[window.end - window.scored : window.end]
         bytes_drawn += int(split.byte_lengths[targets].sum())
-    nats, counted = _score(model, split, drawn, BATCH_TOKENS, lambda scored: None)
-    return float(_figures(nats, counted, bytes_drawn)["bits_per_byte"])
+    nats = 0.0
+
+    def add(window: _Window, logits_TV: Tensor, targets_T: Tensor) -> None:
+        nonlocal nats
+        nats += float(F.cross_entropy(logits_TV, targets_T, reduction="none").double().sum())
+
+    _score(model, split, drawn, BATCH_TOKENS, add)
+    return float(_figures(nats, size, bytes_drawn)["bits_per_byte"])
 
 
 def _figures(nats: float, tokens: int, size: int) -> dict[str, Any]:
@@ -98,34 +147,38 @@ def _figures(nats: float, tokens: int, size: int) -> dict[str, Any]:
     }
 
 
-def _slide(split: TokenSplit, number: int, context: int, stride: int) -> Iterator[_Window]:
-    """The windows of one document of n tokens: together they score each token once."""
-    end_of_stream = split.starts[number + 1] if number + 1 < len(split.starts) else len(split.tokens)
-    n = int(end_of_stream - split.starts[number]) - 1
-    done = start = 0
-    while done < n:
-        end = min(start + context, n)
-        yield _Window(number, start, end, end - done)
-        done, start = end, start + stride
+def _windows(split: TokenSplit, context: int, stride: int) -> Iterator[_Window]:
+    """The windows of all documents: together they score each token once."""
+    if not 1 <= stride <= context:
+        raise ValueError(f"a stride of {stride} with a context of {context}")
+    for number, n in enumerate((split.ends - split.starts).tolist()):
+        done = start = 0
+        while done < n:
+            end = min(start + context, n)
+            yield _Window(number, start, end, end - done)
+            done, start = end, start + stride
+
+
+def _places(split: TokenSplit, window: _Window) -> slice:
+    """Of the tokens that a window scores, in the split."""
+    first = int(split.starts[window.document])
+    return slice(first + window.end - window.scored, first + window.end)
 
 
 def _score(
-    model: nn.Module, split: TokenSplit, windows: Iterable[_Window], batch_tokens: int, advance: Callable[[int], None]
-) -> tuple[float, int]:
-    """Summed -ln p (nats) and number of the scored tokens of all windows; `advance` is told of them batch by batch."""
+    model: nn.Module, split: TokenSplit, windows: Iterable[_Window], batch_tokens: int,
+    note: Callable[[_Window, Tensor, Tensor], None], advance: Callable[[int], None] = lambda scored: None,
+) -> None:  # fmt: skip
+    """Call `note` with each window, its logits (T, V) in float32 and the T tokens that it scores."""
     was_training = model.training
     model.eval()
-    nats, tokens = 0.0, 0
     try:
         with torch.inference_mode():
             for batch in _batches(windows, batch_tokens):
-                nats += _score_batch(model, split, batch)
-                scored = sum(window.scored for window in batch)
-                tokens += scored
-                advance(scored)
+                _score_batch(model, split, batch, note)
+                advance(sum(window.scored for window in batch))
     finally:
         model.train(was_training)
-    return nats, tokens
 
 
 def _batches(windows: Iterable[_Window], batch_tokens: int) -> Iterator[list[_Window]]:
@@ -146,23 +199,18 @@ def _batches(windows: Iterable[_Window], batch_tokens: int) -> Iterator[list[_Wi
     yield from cut()
 
 
-def _score_batch(model: nn.Module, split: TokenSplit, batch: Sequence[_Window]) -> float:
-    """Summed -ln p of a batch: rows padded on the right, where a causal model does not look."""
+def _score_batch(model: nn.Module, split: TokenSplit, batch: Sequence[_Window], note: Callable[[_Window, Tensor, Tensor], None]) -> None:
+    """One forward pass: rows padded on the right, where a causal model does not look."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     T = max(window.end - window.start for window in batch)
     tokens_BT = np.full((len(batch), T), split.end_of_text, dtype=np.int64)
-    targets: list[Tensor] = []
     for row, window in enumerate(batch):
-        document = split.document(window.document)
-        read = document[max(0, window.start - 1) : window.end - 1]
+        read = split.document(window.document)[max(0, window.start - 1) : window.end - 1]
         length = window.end - window.start
         tokens_BT[row, length - len(read) : length] = read
-        targets.append(torch.from_numpy(document[window.end - window.scored : window.end].astype(np.int64)).to(device))
     positions_BT = torch.arange(T, device=device).expand(len(batch), T)
     logits_BTV = model(torch.from_numpy(tokens_BT).to(device), positions_BT, None)
-    total = 0.0
     for row, window in enumerate(batch):  # row by row: a second copy of all logits would double the memory
         length = window.end - window.start
-        logits_TV = logits_BTV[row, length - window.scored : length].float()
-        total += float(F.cross_entropy(logits_TV, targets[row], reduction="none").double().sum())
-    return total
+        targets_T = torch.from_numpy(split.tokens[_places(split, window)].astype(np.int64)).to(device)
+        note(window, logits_BTV[row, length - window.scored : length].float(), targets_T)

@@ -90,6 +90,12 @@ class KVCache:
         """Places of a slot."""
         return self._kv[0].shape[1]
 
+    def lay_out(self, slots: int, capacity: int) -> None:
+        """Give back all memory and take room for so many slots of so many places, empty, and no more than that."""
+        self.most, self._context = slots, capacity
+        self._kv = [self._empty(0, 0) for _ in self._kv]
+        self.reserve(slots, capacity)
+
     def copy(self, source: int, target: int, length: int) -> None:
         """What one slot holds of its first `length` tokens, to another."""
         self.reserve(target + 1, length)

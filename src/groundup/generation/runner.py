@@ -76,6 +76,12 @@ class CachedRunner:
             self.slots.cut(slot, 0)
 
     @torch.inference_mode()
+    def lay_out(self, slots: int, context: int) -> None:
+        """Another number of slots and another context, all empty; the weights stay as they are laid out."""
+        self.slots = Slots(slots, context, self._copy if isinstance(self._model, Decoder) else None)
+        self.cache.lay_out(slots, context)
+
+    @torch.inference_mode()
     def open(self, slot: int, prompt: list[int]) -> list[int]:
         """A decoder reads the prompt; an encoder-decoder's answer begins with <|pad|>, as T5's does."""
         if isinstance(self._model, Decoder):

@@ -9,14 +9,14 @@ from groundup.errors import RequestError
 from groundup.models.build import Model, build
 
 
-def widened(model: Model, known: int, vocabulary: int) -> Model:
-    """The same model for a tokenizer of `vocabulary` tokens, of which it has learned the first `known`.
+def widened(model: Model, vocabulary: int, known: int | None = None) -> Model:
+    """The same model for a tokenizer of `vocabulary` tokens, of which it has learned the first `known`; all that it has rows for when not given.
 
     The rows of the others are the mean of the known ones in all that has a row for each token: an embedding's mean is the draw of a
     normal distribution fitted to the embeddings that changes what the model says least (Hewitt 2021, "Initializing new word embeddings for
     pretrained language models"; OpenChat does the same). A matrix may have more rows already than there were tokens; it is never cut.
     """
-    size = max(vocabulary, model.config.vocabulary)
+    size, known = max(vocabulary, model.config.vocabulary), known or model.config.vocabulary
     if size > model.config.vocabulary and model.config.ngram_rows and model.config.vocabulary**2 <= model.config.ngram_rows[0]:
         raise RequestError(
             "its table of token pairs has a row for each pair and none for those of new tokens", where="dialogue.format",

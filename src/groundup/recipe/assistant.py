@@ -59,8 +59,23 @@ class Dialogue(Strict):
         return Dialogue.model_validate({**self.model_dump(), "stages": [*BEFORE.get(method, ()), method]})
 
 
+class WhileTraining(Strict):
+    """Tasks put to the model while it trains, after the step's checkpoint is written; the figures stand in `log.jsonl`."""
+
+    tasks: list[str] = []
+    """As `evaluation.tasks`; of the same folder."""
+    own_tasks: list[str] = []
+    """As `evaluation.own_tasks`."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """At every so many of `training.evaluations`, and at the last."""
+    items: Annotated[int, Field(ge=1)] = 256
+    """Of each task at most: drawn at random, the same ones each time, so that the points of a curve compare."""
+    seconds: Annotated[float, Field(gt=0)] = 20.0
+    """Of all tasks together, each time."""
+
+
 class Evaluation(Strict):
-    """How good it is: bits per byte beside baselines, samples, a quiz."""
+    """How good it is: bits per byte beside baselines, samples, a quiz, and the tasks that others quote."""
 
     stride: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Step of the sliding window as a share of the context: at 0.5 each scored token has at least half a
@@ -71,3 +86,17 @@ class Evaluation(Strict):
     """Four-way questions made of held-out reference pages, at most; 0 where the corpus has none."""
     prompts: list[str] = []
     """Completed by the model for the report; taken from held-out text when empty."""
+    tasks: list[str] = []
+    """Suites (open-llm-v1, core, zero-shot, tiny) and tasks (hellaswag, mmlu, ...; docs/evaluation.md) put to the finished model, before
+    and after tuning."""
+    own_tasks: list[str] = []
+    """Tasks of your own: .jsonl files, relative to the recipe's folder."""
+    data: str | None = None
+    """Folder of the tasks' files, relative to the recipe's."""
+    shots: Annotated[int, Field(ge=0)] | None = None
+    """Examples before each question; each task's usual number when not given."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Of all tasks together: as many items, drawn at random, as it allows; all of them when not given."""
+    run_code: bool = False
+    """Whether programs that the model wrote may be run (HumanEval), with limits; no wall against an attacker."""
+    while_training: WhileTraining = WhileTraining()

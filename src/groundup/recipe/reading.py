@@ -15,7 +15,7 @@ from groundup.recipe.whole import Recipe
 PATHS = (
     "sources.*.path", "sources.*.tokenizer", "clean.rules.blocked_urls.*", "clean.classifier.model", "clean.perplexity.reference",
     "clean.toxicity.word_list", "clean.spelling.words", "clean.decontaminate.files.*", "tokens.tokenizer", "tokens.compare.*", "dialogue.pairs.*",
-    "dialogue.preferences.*", "dialogue.prompts.*",
+    "dialogue.preferences.*", "dialogue.prompts.*", "evaluation.data", "evaluation.own_tasks.*", "evaluation.while_training.own_tasks.*",
 )  # fmt: skip
 """What a recipe says as a path, which counts from the recipe's folder; an address (`s3://...`) counts from nowhere."""
 NO_PATHS = ("reference-pages",)

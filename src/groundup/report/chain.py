@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from groundup.dialogue.folders import FOLDER, STAGE
 from groundup.report import plots, words
 from groundup.report.material import Curve, Material, last_of_each_step
 from groundup.run import Run
+from groundup.training.tuned import FOLDER, STAGE
 
 Row = dict[str, Any]
 NAMES = {

@@ -43,6 +43,7 @@ def of(material: Material) -> dict[str, Any]:
         "objective_accuracy": results.get("objective_accuracy"),
         "baselines": results.get("baselines"),
         "quiz": _quiz(results.get("quiz")),
+        "tasks": _tasks(results.get("tasks")),
         "documents": sum(documents) if documents else None,
         "train_bytes": train.get("bytes"),
         "train_tokens": (shards.get("train") or {}).get("tokens"),
@@ -80,6 +81,18 @@ def _quiz(quiz: dict[str, Any] | None) -> dict[str, Any] | None:
         if quiz
         else None
     )
+
+
+def _tasks(tasks: dict[str, Any] | None) -> dict[str, Any] | None:
+    """By model and task, the quoted score; the suites' means."""
+    keys = ("metric", "score", "standard_error", "chance", "n", "shots")
+    return {
+        model: {
+            **{row["task"]: {key: row[key] for key in keys} for row in its["rows"]},
+            **{suite["suite"]: {"mean": suite["mean"], "standard_error": suite["standard_error"]} for suite in its["suites"]},
+        }
+        for model, its in tasks.items() if its
+    } if tasks else None  # fmt: skip
 
 
 def _first(*values: Any) -> Any:

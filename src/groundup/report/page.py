@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import recipe as recipes
-from groundup.report import chain, figures, funnel, sections
+from groundup.report import chain, figures, funnel, sections, tasks
 from groundup.report.material import STAGES, Material
 from groundup.report.sheet import template
 from groundup.run import Run, write_atomic
@@ -53,6 +53,7 @@ def render(run: Run) -> str:
         curves=sections.curves(material, found),
         chain=chain.chain(run, material),
         bits=sections.bits(found),
+        tasks=tasks.section(material),
         quiz=sections.quiz(material),
         time=sections.time(material),
         work=sections.work(material, found),

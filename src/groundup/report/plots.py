@@ -154,6 +154,40 @@ def gradient(name: str, label: str, steps: list[int], norms: list[float], clip: 
     return _svg(axes, name, label)
 
 
+def above_chance(name: str, label: str, rows: Sequence[tuple[str, Sequence[tuple[float, float] | None]]]) -> Markup:
+    """Scores as bars from chance (0) towards all right (1): of each row its name and, for each model, value and standard error.
+
+    The whisker is the 95 % interval. The last model is drawn in full colour, one before it pale.
+    """
+    models = max(len(values) for _, values in rows)
+    height = 62 + len(rows) * (18 + 16 * models)  # of the drawing
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(440 / 72, height / 72))
+        axes = figure.add_axes((0.32, 40 / height, 0.6, 1 - 52 / height))
+    thick = 14 / (18 + 16 * models)
+    shown = [0.0]
+    for place, (_, values) in enumerate(rows):
+        for number, found in enumerate(values):
+            if found is None:
+                continue
+            value, reach = found[0], 1.96 * found[1]
+            at = place + (number - (len(values) - 1) / 2) * (thick + 0.04)
+            axes.barh(at, value, thick, color=MODEL if number == len(values) - 1 else FAINT)
+            axes.plot([value - reach, value + reach], [at, at], color=INK, linewidth=1.4, marker="|", markersize=7, markeredgewidth=1.4)
+            shown += [value - reach, value + reach]
+    low, high = min(shown), max(*shown, 0.1)
+    axes.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.axvline(0, color=SECOND, linewidth=1.6)
+    axes.set_yticks(range(len(rows)), [task for task, _ in rows], color=INK)
+    axes.tick_params(length=0, pad=7)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "chance" if abs(value) < 1e-9 else f"{100 * value:+.3g} %"))
+    return _svg(axes, name, label)
+
+
 def _axes(across: str, up: str) -> Axes:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(440 / 72, 280 / 72))

@@ -24,6 +24,7 @@ class Text(NamedTuple):
     language: str
     """Empty where it is not known."""
     text: str
+    url: str = ""
 
 
 def parts(cleaned: Path) -> list[Path]:
@@ -31,9 +32,21 @@ def parts(cleaned: Path) -> list[Path]:
     return sorted(cleaned.glob("part-*.parquet"))
 
 
+def documents(cleaned: Path, split: Split) -> Iterator[Text]:
+    """The documents of one split."""
+    for path in parts(cleaned):
+        with pq.ParquetFile(path) as file:
+            columns = [name for name in ("id", "source", "language", "text", "url") if name in file.schema_arrow.names]
+            for batch in file.iter_batches(ROWS, columns=[*columns, "split"]):
+                chosen = batch.filter(pc.equal(batch.column("split"), split))
+                for values in zip(*(chosen.column(name).to_pylist() for name in columns), strict=True):
+                    row = dict(zip(columns, values, strict=True))
+                    yield Text(row["id"], row["source"], row.get("language") or "", row["text"], row.get("url") or "")
+
+
 def texts(cleaned: Path, split: Split) -> Iterator[str]:
     """The texts of one split, in the corpus's order."""
-    for document in _rows(cleaned, split):
+    for document in documents(cleaned, split):
         yield document.text
 
 
@@ -45,7 +58,7 @@ def sample(cleaned: Path, split: Split, most_bytes: int, seed: int, weights: Map
     The draw does not depend on the order of the rows.
     """
     if 2 * _packed(cleaned) <= most_bytes:  # all of it, and no need to read it twice to know that
-        yield from _rows(cleaned, split)
+        yield from documents(cleaned, split)
         return
     sizes = by_source(cleaned, split)
     total = sum(sizes.values())
@@ -53,7 +66,7 @@ def sample(cleaned: Path, split: Split, most_bytes: int, seed: int, weights: Map
     whole = sum(shares.values()) or 1.0
     part = {source: min(float(sizes[source]), most_bytes * share / whole) for source, share in shares.items()}
     taken = dict.fromkeys(sizes, 0)
-    for document in _rows(cleaned, split):
+    for document in documents(cleaned, split):
         source, wanted = document.source, part[document.source]
         if wanted >= sizes[source] or (taken[source] < wanted and _uniform(seed, document.name) < wanted / sizes[source]):
             taken[source] += len(document.text.encode())
@@ -88,17 +101,6 @@ def _packed(cleaned: Path) -> int:
             columns = (group.column(place) for place in range(group.num_columns))
             total += sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
     return total
-
-
-def _rows(cleaned: Path, split: Split) -> Iterator[Text]:
-    """The documents of one split."""
-    for path in parts(cleaned):
-        with pq.ParquetFile(path) as file:
-            columns = ["id", "source", *(["language"] if "language" in file.schema_arrow.names else []), "text"]
-            for batch in file.iter_batches(ROWS, columns=[*columns, "split"]):
-                chosen = batch.filter(pc.equal(batch.column("split"), split))
-                for row in zip(*(chosen.column(name).to_pylist() for name in columns), strict=True):
-                    yield Text(row[0], row[1], (row[2] or "") if len(columns) == 4 else "", row[-1])
 
 
 def _uniform(seed: int, name: str) -> float:

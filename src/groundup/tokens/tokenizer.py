@@ -107,6 +107,11 @@ class Tokenizer:
         return np.array([len(spelled) for spelled in self.token_bytes], dtype=np.int64)
 
     @property
+    def cuts(self) -> bool:
+        """Whether its words end at spaces between letters (BORDER); of some tokenizers it is not known where they do."""
+        return self.pattern is not None or self.kind in ("characters", "bytes")
+
+    @property
     def engine(self) -> Literal["tiktoken", "table", "tokenizers"]:
         """What encodes."""
         owner = getattr(self._encode, "__self__", self)
@@ -120,8 +125,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of each text, on all cores."""
         whole = [encodable(text) for text in texts]
-        if self.pattern is None and self.kind not in ("characters", "bytes"):
-            return self._encode(whole)  # where such a tokenizer's words end is not known
+        if not self.cuts:
+            return self._encode(whole)
         cut = [list(pieces(text, anywhere=self.pattern is None)) for text in whole]
         encoded = iter(self._encode([piece for parts in cut for piece in parts]))
         return [next(encoded) if len(parts) == 1 else np.concatenate([next(encoded) for _ in parts]) for parts in cut]
@@ -173,7 +178,7 @@ def roles(names: dict[str, int]) -> dict[str, int]:
 
 # A space between letters: every pattern starts a piece there whatever comes before or after, so encoding the two sides
 # apart gives the same tokens.
-_BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
+BORDER = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
 
 
 def pieces(text: str, *, anywhere: bool) -> Iterator[str]:
@@ -187,7 +192,7 @@ def pieces(text: str, *, anywhere: bool) -> Iterator[str]:
         if anywhere:
             end = start + PIECE
         else:
-            border = _BORDER.search(text, start + PIECE, start + LONGEST_PIECE)
+            border = BORDER.search(text, start + PIECE, start + LONGEST_PIECE)
             end = border.start() if border else start + LONGEST_PIECE
         yield text[start:end]
         start = end

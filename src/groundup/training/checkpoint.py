@@ -30,7 +30,7 @@ from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
 from groundup.progress import say
 from groundup.run import digest_file, read_json, sync_folder, write_atomic, write_json
-from groundup.training import lora
+from groundup.training import lora, tuned
 from groundup.training.lora import LowRank
 from groundup.training.optimizers import Optimizers
 from groundup.training.value_head import ActorCritic, ScoredDecoder
@@ -80,6 +80,13 @@ def newest(folder: Path) -> Path | None:
         else:
             return path
     return None
+
+
+def of_run(run: Path, *, base: bool) -> tuple[Path, bool] | None:
+    """The newest whole checkpoint of a run's folder, of an unfinished stage too, and whether it is of a model tuned to answer: the tuned
+    one where there is one, unless `base`. A tuned one's tokenizer stands beside it (`tuned.py`)."""
+    places = [*((folder, True) for folder in (() if base else tuned.folders(run))), (run / "checkpoints", False), (run / ".checkpoints.partial", False)]
+    return next(((path, answers) for folder, answers in places if (path := newest(folder)) is not None), None)
 
 
 def damage(path: Path) -> str | None:
