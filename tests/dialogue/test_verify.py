@@ -81,7 +81,7 @@ def marked() -> list[int]:
         ("import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n    except Exception: pass\nwhile True: pass", {"time"}),
         ("import os\nwhile True: os.fork()", {"processes", "failed"}),
         ("import os\nwhile True:\n    if os.fork() == 0:\n        os.setsid()\n", {"processes", "failed"}),
-        ("x = []\nwhile True: x.append(bytearray(1 << 24))", {"memory"}),
+        ("x = []\nwhile True: x.append(bytearray(1 << 24))", {"memory", "time"}),
         ("x = 'a' * (1 << 40)", {"memory"}),
         ("f = open('big', 'wb')\nwhile True: f.write(b'x' * 65536)", {"failed"}),
         ("n = 0\nwhile True:\n    n += 1\n    open(f'f{n}', 'wb').write(b'x' * 500_000)", {"files"}),

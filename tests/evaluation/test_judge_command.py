@@ -14,6 +14,8 @@ from served import Server
 
 from groundup import recipe as recipes
 from groundup.commands import judge
+from groundup.dialogue.chat_formats import PLAIN
+from groundup.dialogue.speaker import Speech
 from groundup.errors import GroundupError, RequestError
 from groundup.evaluation.judge.agreement import agreement
 from groundup.evaluation.judge.questions import read_answers
@@ -124,7 +126,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig(vocabulary=words.size, context=64, layers=1, width=16, heads=2, kv_heads=2, feedforward=32)
     model = build(config, seed=0)
     state = {"title": "tune", "tokenizer": words.digest, "settings": {}, "guard": {}}
-    checkpoint.save(found.path / "dialogue", 0, model, config, optimizers(model, OptimizerSettings()), state)
+    checkpoint.save(found.path / "dialogue" / "1-sft", 0, model, config, optimizers(model, OptimizerSettings()), state)
+    for name, text in Speech.of(bytes_only(), PLAIN).files.items():
+        write_atomic(found.path / "dialogue" / "1-sft" / name, text)
     found.close()
     return found.path
 
