@@ -60,7 +60,7 @@ METHODS: dict[str, list[Any]] = {
     "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 4096, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "pretraining": 0.1}],
 }  # fmt: skip
 QUICK = {"ppo": {"episodes": 768, "rollouts": 128}, "lima": {"epochs": 2}, "openchat": {"epochs": 1}, "dpo": {"epochs": 1}, "reward": {"epochs": 1}}
-TOY_SFT, TOY_GRPO = 2100, {"method": "grpo", "group": 8, "batch": 256, "episodes": 40_960, "max_tokens": 12, "learning_rate_share": 0.05, "kl": 0.01}
+TOY_SFT, TOY_GRPO = 5500, {"method": "grpo", "group": 8, "batch": 512, "episodes": 163_840, "max_tokens": 12, "learning_rate_share": 0.03, "kl": 0.0}
 
 
 # --- data ----------------------------------------------------------------------------------------------------------------
@@ -103,9 +103,9 @@ def toys(work: Path) -> dict[str, str]:
     draw, seen = random.Random(5), set()
     solved, asked = [], []
     while len(asked) < 2 * TOY_SFT:
-        kind = ("copy", "add", "reverse")[len(seen) % 3]
+        kind = ("copy", "add", "reverse", "add", "add")[len(seen) % 5]  # sums are the hard part: of few examples SFT learns none, and GRPO has nothing to go by
         if kind == "add":
-            a, b = draw.randint(10, 49), draw.randint(10, 49)
+            a, b = draw.randint(10, 99), draw.randint(10, 99)
             prompt, answer = f"{' '.join(str(a))} + {' '.join(str(b))}", " ".join(str(a + b))
         else:
             letters = [draw.choice("abcdefghij") for _ in range(5)]
@@ -282,9 +282,9 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
         toy = toys(runs)
         shares = []
         for seed in range(1, seeds + 1):
-            grpo = {**TOY_GRPO, **({"episodes": 10_240} if quick else {}), "held_out": HELD_OUT}
+            grpo = {**TOY_GRPO, **({"episodes": 81_920} if quick else {}), "held_out": HELD_OUT}
             given = ground(trained, runs, f"grpo-{tag}-{seed}", seed, {
-                "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 12, "minutes": 60, "learning_rate_share": 1.0, "stages": ["sft", grpo],
+                "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 5, "minutes": 60, "learning_rate_share": 1.0, "stages": ["sft", grpo],
             })  # fmt: skip
             chain(given)
             counts = given.run.manifest("dialogue/2-grpo")["counts"]  # type: ignore[index]
