@@ -20,6 +20,7 @@ def evaluate(
     suite: Annotated[str | None, typer.Option(help="open-llm-v1, core, zero-shot, tiny; several with commas.")] = None,
     tasks: Annotated[str | None, typer.Option(metavar="A,B", help="Tasks by name, and .jsonl files of your own, with commas between.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the tasks' files.")] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="Fetch files that are not in --data into it from the Hugging Face hub.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0, help="Ask as many items, drawn at random, as this time allows for all tasks together.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask so many items of each task at most, drawn at random.")] = None,
     shots: Annotated[int | None, typer.Option(min=0, help="Examples before each question; each task's usual number when not given.")] = None,
@@ -37,7 +38,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Put suites and tasks to a model: scores, how sure they are, and what chance gives. Of a recipe alone: build up to the evaluation."""
     if suite is None and tasks is None:
-        given = {"--data": data, "--seconds": seconds, "--limit": limit, "--shots": shots, "--against": against, "--out": out, "--model": model or None}
+        given = {"--data": data, "--hub": hub or None, "--seconds": seconds, "--limit": limit, "--shots": shots, "--against": against, "--out": out, "--model": model or None}
         if stray := [option for option, value in given.items() if value is not None]:
             raise RequestError("no suite or task is named", where=stray[0], do="Give --suite or --tasks; without them a recipe is built up to its evaluation.")
         build_until("evaluate", what, overrides, runs, name, as_json)
@@ -48,7 +49,7 @@ def evaluate(
         raise RequestError("not a .json file", where=f"--out {out}", do="Give it the ending .json.")
     named = [one.strip() for one in f"{suite or ''},{tasks or ''}".split(",") if one.strip()]
     found = _evaluated(
-        what, [one for one in named if not one.endswith(".jsonl")], [Path(one).expanduser() for one in named if one.endswith(".jsonl")], data=data, seconds=seconds,
+        what, [one for one in named if not one.endswith(".jsonl")], [Path(one).expanduser() for one in named if one.endswith(".jsonl")], data=data, hub=hub, seconds=seconds,
         limit=limit, shots=shots, base=base, run_code=run_code, contamination=contamination, served=(model, tokenizer, context), runs=runs,
     )  # fmt: skip
     from groundup.evaluation import table
@@ -74,8 +75,8 @@ def evaluate(
 
 
 def _evaluated(
-    what: str, names: list[str], own: list[Path], *, data: Path | None, seconds: float | None, limit: int | None, shots: int | None, base: bool, run_code: bool,
-    contamination: bool, served: tuple[str, Path | None, int], runs: Path,
+    what: str, names: list[str], own: list[Path], *, data: Path | None, hub: bool, seconds: float | None, limit: int | None, shots: int | None, base: bool,
+    run_code: bool, contamination: bool, served: tuple[str, Path | None, int], runs: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """The result, with `items`: what each item got."""
     from groundup.evaluation import exam
@@ -84,7 +85,7 @@ def _evaluated(
     from groundup.tokens.documents import texts
 
     begun = time.monotonic()
-    papers = exam.read_papers(names, own, data, shots)
+    papers = exam.read_papers(names, own, data, shots, hub=hub)
     subject = find(what, runs, base=base, server=Server(*served))
     marked = exam.sit(papers, subject, exam.Limits(seconds, limit, run_code=run_code))
     run = subject.run
