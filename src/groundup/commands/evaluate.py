@@ -33,7 +33,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Of a URL: the name that the server has for the model.")] = "",
     tokenizer: Annotated[Path | None, typer.Option(help="Of a URL: the model's tokenizer.json, or its folder.")] = None,
     context: Annotated[int, typer.Option(min=8, help="Of a URL: tokens that the model reads at once.")] = 2048,
-    out: Annotated[Path | None, typer.Option(help="Also write the result, each item's with it, to this .json file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write a page (.html), or the result with each item's (.json).")] = None,
     runs: Runs = Path("runs"), name: Name = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Put suites and tasks to a model: scores, how sure they are, and what chance gives. Of a recipe alone: build up to the evaluation."""
@@ -45,8 +45,8 @@ def evaluate(
         return
     if overrides:
         raise RequestError(f"'{overrides[0]}' overrides nothing", where="evaluate", do="A model is evaluated as it is; build it anew with other settings.")
-    if out is not None and out.suffix != ".json":
-        raise RequestError("not a .json file", where=f"--out {out}", do="Give it the ending .json.")
+    if out is not None and out.suffix not in (".json", ".html"):
+        raise RequestError(f"'{out.suffix}' is no kind of file this writes", where=f"--out {out}", do="Name a .html or a .json file.")
     named = [one.strip() for one in f"{suite or ''},{tasks or ''}".split(",") if one.strip()]
     found = _evaluated(
         what, [one for one in named if not one.endswith(".jsonl")], [Path(one).expanduser() for one in named if one.endswith(".jsonl")], data=data, hub=hub, seconds=seconds,
@@ -63,7 +63,11 @@ def evaluate(
         if not against.is_file():
             raise RequestError("there is no such file", where=f"--against {against}", do="Name one that --out wrote.")
         found["against"] = table.against(found, read_json(against))
-    if out is not None:
+    if out is not None and out.suffix == ".html":
+        from groundup.report import tasks as page
+
+        page.write(out, found)
+    elif out is not None:
         write_json(out, found)
     del found["items"]
     if as_json:
