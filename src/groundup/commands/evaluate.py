@@ -27,7 +27,7 @@ def evaluate(
     base: Annotated[bool, typer.Option("--base", help="The base model of a tuned run.")] = False,
     run_code: Annotated[bool, typer.Option("--run-code", help="Run what the model wrote (HumanEval), with limits; no wall against an attacker.")] = False,
     contamination: Annotated[bool, typer.Option(help="Search the run's own corpus for the items.")] = True,
-    beside: Annotated[bool, typer.Option("--beside", help="Published rows of the Open LLM Leaderboard below.")] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Published rows below: the Open LLM Leaderboard's, and of CORE.")] = False,
     unverified: Annotated[bool, typer.Option("--unverified", help="With --beside: also rows whose source nobody here has opened.")] = False,
     against: Annotated[Path | None, typer.Option(help="A file that --out wrote for another model: the difference, item by item.")] = None,
     model: Annotated[str, typer.Option(help="Of a URL: the name that the server has for the model.")] = "",
@@ -53,12 +53,16 @@ def evaluate(
         limit=limit, shots=shots, base=base, run_code=run_code, contamination=contamination, served=(model, tokenizer, context), runs=runs,
     )  # fmt: skip
     from groundup.evaluation import table
+    from groundup.evaluation.exam import CORE
+    from groundup.evaluation.reference_rows import CORE_ROWS
     from groundup.evaluation.reference_rows import beside as published
     from groundup.run import read_json, write_json
 
     rows = published(unverified=unverified) if beside else []
+    core_rows = CORE_ROWS if beside and any(one["suite"] == CORE for one in found["suites"]) else ()
     if beside:
         found["reference_rows"] = [{**vars(row), "mean": row.mean} for row in rows]
+        found["reference_core"] = [vars(row) for row in core_rows]
     if against is not None:
         if not against.is_file():
             raise RequestError("there is no such file", where=f"--against {against}", do="Name one that --out wrote.")
@@ -73,7 +77,7 @@ def evaluate(
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
-    print(table.as_text(found, rows))
+    print(table.as_text(found, rows, core_rows))
     if against is not None:
         print(f"\nminus {against.name}:\n{table.against_as_text(found['against'])}")
 
