@@ -52,7 +52,7 @@ def render(run: Run) -> str:
         cut=_cut(run, material),
         curves=sections.curves(material, found),
         bits=sections.bits(found),
-        tasks=tasks.section(material),
+        tasks=tasks.section(material.results.get("tasks")),
         quiz=sections.quiz(material),
         time=sections.time(material),
         work=sections.work(material, found),
