@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from groundup.models.config import FAMILIES, ModelConfig
 
-
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
