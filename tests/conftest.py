@@ -8,8 +8,12 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from groundup.models.config import FAMILIES, ModelConfig
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

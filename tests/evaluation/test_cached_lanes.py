@@ -10,6 +10,7 @@ from plain import PlainScorer, shared_pairs
 from groundup.errors import RequestError
 from groundup.evaluation.cached_lanes import CachedLanes, scorer_of
 from groundup.evaluation.prefix_scorer import PrefixScorer
+from groundup.generation import kernels
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 
@@ -42,6 +43,22 @@ def test_memory_is_what_was_asked_for() -> None:
     for count, capacity in ((5, 96), (40, 10), (1, 65)):
         cache = lanes.lay_out(count, capacity)._runner.cache
         assert cache._kv[0].shape[:2] == (count, -(-capacity // 64) * 64)
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="no kernels on this machine")
+@pytest.mark.parametrize("shape", ["rotary, shared key heads", "learned places, tied"])
+def test_the_weights_are_the_model_s_own(shape: str) -> None:
+    """No second copy in memory: what changes in the model changes for the lanes; queries and keys that are turned are the exception."""
+    model = build(ModelConfig(**PLAIN, **SHAPES[shape]), seed=0).eval()
+    pairs = shared_pairs(0, 61, examples=8)
+    scorer = scorer_of(model)
+    before = scorer.log_likelihoods(pairs)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and not ("qkv" in name and SHAPES[shape].get("position") is None):
+                weight.mul_(1.5)
+    found, expected = ([log for log, _ in one.log_likelihoods(pairs)] for one in (scorer, PlainScorer(model, 96)))
+    assert found == pytest.approx(expected, abs=1e-3) and found != pytest.approx([log for log, _ in before], abs=1e-3)
 
 
 def test_nothing_is_drawn() -> None:

@@ -102,7 +102,8 @@ def test_a_run_is_what_its_folder_was(folder: Path, task_file: Path, tmp_path: P
     kit = told(capsys, str(folder), tasks=str(task_file), against=tmp_path / "run.json")
     assert run["kind"] == "run" and run["rows"][0]["contamination"] is None and run["rows"][0]["score"] == kit["rows"][0]["score"]
     assert kit["against"] == [{"task": "mine", "metric": "acc_norm", "difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "n": 24}]
-    evaluate(str(folder), tasks=str(task_file), beside=True, against=tmp_path / "run.json")
+    evaluate(str(folder), tasks=str(task_file), beside=True, against=tmp_path / "run.json", out=tmp_path / "page.html")
+    assert "Minus the other model" in (tmp_path / "page.html").read_text()
     said = capsys.readouterr().out
     assert "mine" in said and "published, in per cent" in said and "minus run.json" in said
 
@@ -145,7 +146,8 @@ def test_a_model_behind_a_url(folder: Path, task_file: Path, capsys: pytest.Capt
         (("nowhere",), {"tasks": "mine.jsonl"}, "there is no such file"),
         (("nowhere",), {"data": Path()}, "no suite or task is named"),
         (("x",), {"tasks": "arc_easy", "overrides": ["a.b=1"]}, "overrides nothing"),
-        (("x",), {"tasks": "arc_easy", "out": Path("x.txt")}, "not a .json file"),
+        (("x",), {"tasks": "arc_easy", "out": Path("x.txt")}, "'.txt' is no kind of file"),
+        (("nowhere",), {"hub": True}, "no suite or task is named"),
     ],
     ids=str,
 )

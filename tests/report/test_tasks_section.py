@@ -69,22 +69,22 @@ def test_scores_errors_chance_and_items_stand_in_the_table(asked: Run) -> None:
 
 
 def test_published_rows_stand_beside_where_all_four_were_asked(asked: Run) -> None:
-    found = tasks.section(Material.of(asked))
+    found = tasks.section(Material.of(asked).results["tasks"])
     assert found is not None
     board = found["leaderboard"]
     assert [one["mean"] for one in board] == sorted(one["mean"] for one in board)
     mine = [one for one in board if one["mine"]]
-    assert [one["model"] for one in mine] == ["this run, base", "this run, tuned"]
+    assert [one["model"] for one in mine] == ["base model", "tuned model"]
     assert mine[0]["mean"] == pytest.approx(100 * (0.2432 + 0.3127 + 0.2571 + 0.4187) / 4)
     assert {one["model"] for one in board if not one["mine"]} == {one.model for one in reference_rows.ROWS if one.verified}
     some = {"base": {"rows": BASE[:3], "suites": []}, "tuned": None}
     write_json(asked.path / "evaluation/results.json", {**results(), "tasks": some})
-    found = tasks.section(Material.of(asked))
+    found = tasks.section(Material.of(asked).results["tasks"])
     assert found is not None and found["leaderboard"] == [] and found["models"] == ["Base model"]
 
 
 def test_the_chart_measures_from_chance_to_all_right(asked: Run) -> None:
-    found = tasks.section(Material.of(asked))
+    found = tasks.section(Material.of(asked).results["tasks"])
     assert found is not None
     above = {one["task"]: one["above"] for one in found["rows"]}
     assert above["blimp"][0] == pytest.approx((0.1412 / 0.5, 0.0034)) and above["hellaswag"][1] == pytest.approx((0.1127 / 0.75, 0.0046 / 0.75))
@@ -102,10 +102,27 @@ def test_figures_for_a_program(asked: Run) -> None:
 def test_no_tasks_no_section(finished: Run) -> None:
     assert '<section id="tasks"' not in page.render(finished) and figures(finished)["tasks"] is None
     write_json(finished.path / "evaluation/results.json", {**results(), "tasks": None})
-    assert tasks.section(Material.of(finished)) is None
+    assert tasks.section(Material.of(finished).results["tasks"]) is None
+
+
+DIFFERENCE = {"task": "mmlu", "metric": "acc", "difference": 0.0123, "interval": [-0.004, 0.0286], "p_value": 0.1312, "n": 14042}
+ALONE = {**TASKS["base"], "model": HOSTILE, "kind": "run", "total_seconds": 83.2, "against": [DIFFERENCE]}
+
+
+def test_a_page_of_its_own(tmp_path: Path) -> None:
+    tasks.write(tmp_path / "page.html", ALONE)
+    html = (tmp_path / "page.html").read_text()
+    Reader(html)
+    found = " ".join(re.sub(r"<[^>]*>", " ", html).split()).replace(" ,", ",")
+    for said in ("8 tasks", "arc_challenge acc_norm 25 24.3 ± 1.2", "open-llm-v1, this model: 30.8 %", "this model 24.3 31.3 25.7 41.9", "mmlu acc +1.2 -0.4 to +2.9 0.131 14,042", "abababababababab"):
+        assert said in found, said
+    assert "<script" not in html
+    few = tasks.render({**ALONE, "rows": BASE[:1], "suites": [], "against": None})
+    assert "1 task," in few and "Minus the other" not in few and "Beside published" not in few
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_the_section_fits(asked: Run, tmp_path: Path) -> None:
-    found = measure(page.render(asked), tmp_path, 390)
-    assert found["scroll"] <= 390 and found["cut"] == [] and found["small"] == 0
+    for html in (page.render(asked), tasks.render(ALONE)):
+        found = measure(html, tmp_path, 390)
+        assert found["scroll"] <= 390 and found["cut"] == [] and found["small"] == 0 and found["requests"] == []

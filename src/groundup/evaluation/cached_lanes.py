@@ -16,7 +16,11 @@ from groundup.models.decoder import Decoder
 
 
 class CachedLanes:
-    """`Lanes` of a decoder; `lay_out` before each set of requests. The weights are laid out once, as they are now."""
+    """`Lanes` of a decoder; `lay_out` before each set of requests.
+
+    In fp32 and where the kernels know the model its own weights are read, but for queries and keys that a rotation turns, whose
+    rows are copied in another order. So a model that is trained on needs new lanes.
+    """
 
     def __init__(self, model: Decoder, precision: Precision = "fp32") -> None:
         self._runner = CachedRunner(model, 0, precision, 1, 1)  # a decoder has no use for the padding token

@@ -20,6 +20,7 @@ from groundup.evaluation.scoring import Figure, core, mean_of_means, quoted
 from groundup.evaluation.subject import Subject
 from groundup.evaluation.tasks.catalogue import READERS, SUITES, WITHOUT_SHOTS, read_task, suite
 from groundup.evaluation.tasks.core import core as core_tasks
+from groundup.evaluation.tasks.hub import fetch
 from groundup.evaluation.tasks.item import Metric, Task
 from groundup.evaluation.tasks.jsonl import own_task
 from groundup.evaluation.tasks.rows import Data, MissingError
@@ -72,11 +73,12 @@ class Marked:
         return mean_of_means(counted)
 
 
-def read_papers(names: Sequence[str], own: Sequence[Path] = (), data: Path | None = None, shots: int | None = None) -> list[Paper]:
+def read_papers(names: Sequence[str], own: Sequence[Path] = (), data: Path | None = None, shots: int | None = None, *, hub: bool = False) -> list[Paper]:
     """Suites and tasks by name, and files of one's own. `data`: the folder (or file) of the tasks' files; `shots`: in place of the usual ones,
-    of tasks that have examples.
+    of tasks that have examples; `hub`: files that are not in the folder are fetched into it from the Hugging Face hub.
 
-    Raises RequestError for an unknown name, a task by itself whose files are missing, a suite of which nothing is there, and malformed files.
+    Raises RequestError for an unknown name, a task by itself whose files are missing, a suite of which nothing is there, and malformed files;
+    GroundupError for what cannot be fetched.
     """
     papers: list[Paper] = []
     for name in names:
@@ -84,20 +86,40 @@ def read_papers(names: Sequence[str], own: Sequence[Path] = (), data: Path | Non
             raise RequestError(f"no suite or task is called '{name}'", where="evaluation", do=f"Name one of {', '.join((*SUITES, CORE, *READERS))}; or a .jsonl file.")
         if data is None:
             raise RequestError("where are the tasks' files?", where="evaluation", do="Name their folder: --data on the command line, evaluation.data in a recipe.")
+        if hub:
+            _make(data)
         if name in READERS:
-            papers.append(Paper(name, [read_task(name, Data(data), _shots(name, shots))], [False]))
+            papers.append(Paper(name, [_task(name, data, _shots(name, shots), hub)], [False]))
         else:
-            papers.append(_core(Data(data), shots) if name == CORE else _suite(name, Data(data), shots))
+            papers.append(_core(Data(data), shots) if name == CORE else _suite(name, data, shots, hub))
     papers += [Paper(path.stem, [own_task(path.stem, path, shots or 0)], [False]) for path in own]
     return papers
 
 
-def _suite(name: str, data: Data, shots: int | None) -> Paper:
+def _make(data: Path) -> None:
+    """The folder that files are fetched into."""
+    if data.is_file():
+        raise RequestError("files are fetched into a folder, and this is a file", where=f"--data {data}", do="Name a folder, or leave --hub out.")
+    data.mkdir(parents=True, exist_ok=True)
+
+
+def _task(name: str, data: Path, shots: int | None, hub: bool) -> Task:
+    """A task from its files, which are fetched where they are missing and may be."""
+    try:
+        return read_task(name, Data(data), shots)
+    except MissingError:
+        if not hub:
+            raise
+    fetch(name, data)
+    return read_task(name, Data(data), shots)
+
+
+def _suite(name: str, data: Path, shots: int | None, hub: bool) -> Paper:
     paper = Paper(name, [], [])
     trouble = None
     for part in suite(name):
         try:
-            paper.tasks.append(read_task(part.task, data, part.shots if (said := _shots(part.task, shots)) is None else said))
+            paper.tasks.append(_task(part.task, data, part.shots if (said := _shots(part.task, shots)) is None else said, hub))
         except MissingError as error:
             paper.missing.append(part.task)
             trouble = error

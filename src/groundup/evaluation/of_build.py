@@ -25,7 +25,7 @@ def papers(recipe: Recipe, *, while_training: bool = False) -> list[Paper]:
     """What is asked at the end of a build, or while it trains. Raises RequestError for what is not there."""
     wish = recipe.evaluation
     asked = wish.while_training if while_training else wish
-    return exam.read_papers(asked.tasks, [Path(path) for path in asked.own_tasks], Path(wish.data) if wish.data else None, wish.shots)
+    return exam.read_papers(asked.tasks, [Path(path) for path in asked.own_tasks], Path(wish.data) if wish.data else None, wish.shots, hub=wish.hub)
 
 
 def content(asked: Sequence[Paper]) -> str:

@@ -37,6 +37,15 @@ class Reference:
         return fmean((self.arc_challenge, self.hellaswag, self.mmlu, self.truthfulqa_mc2))
 
 
+@dataclass(frozen=True)
+class CoreReference:
+    """A model's published CORE: the mean of accuracies from chance (0) to all right (1)."""
+
+    model: str
+    core: float
+    source: str
+
+
 ROWS = (
     Reference("chance", 25.0, 25.0, 25.0, 47.0, "four answers each; mc2 of random models lies between 40 and 48", note="a model that knows nothing"),
     Reference("gpt2", 22.0, 31.5, 25.8, 40.7, _RECALLED, verified=False),
@@ -59,50 +68,9 @@ ROWS = (
 )
 
 
-@dataclass(frozen=True)
-class MMLUThreeWays:
-    """One model's MMLU by three implementations (huggingface.co/blog/open-llm-leaderboard-mmlu, June 2023), shares of right answers."""
-
-    model: str
-    helm: float
-    old_harness: float
-    original: float
+CORE_ROWS = (CoreReference("gpt2-xl", 0.256525, "nanochat's README, by its core_eval.py"),)
 
 
-MMLU_THREE_WAYS = (
-    MMLUThreeWays("llama-65b", 0.637, 0.488, 0.636),
-    MMLUThreeWays("falcon-40b", 0.571, 0.527, 0.558),
-    MMLUThreeWays("llama-30b", 0.583, 0.457, 0.584),
-    MMLUThreeWays("llama-13b", 0.471, 0.377, 0.470),
-    MMLUThreeWays("llama-7b", 0.339, 0.342, 0.351),
-    MMLUThreeWays("falcon-7b", 0.278, 0.350, 0.254),
-)
-
-CORE_GPT2_XL = 0.256525
-"""CORE of GPT-2 of 1.6 billion parameters, as nanochat quotes it (its README)."""
-
-
-@dataclass(frozen=True)
-class JudgedReference:
-    """A model by judges: AlpacaEval's win rate (per cent), MT-bench's score (1 to 10); from openchat's README of 2023."""
-
-    model: str
-    alpaca_eval: float | None = None
-    mt_bench: float | None = None
-
-
-JUDGED = (
-    JudgedReference("gpt-4", 95.3, 8.99),
-    JudgedReference("claude", 88.4),
-    JudgedReference("openchat-v2-w", 87.1),
-    JudgedReference("openchat-v2", None, 6.67),
-    JudgedReference("chatgpt", 86.1, 7.94),
-    JudgedReference("vicuna-13b", 70.4, 6.39),
-    JudgedReference("falcon-40b-instruct", 45.7, 5.17),
-)
-
-
-def beside(model: str | None = None, *, unverified: bool = False) -> list[Reference]:
-    """Rows to show, the best last; of one model where it is named. Unverified ones only where asked for."""
-    rows = [row for row in ROWS if (row.verified or unverified) and (model is None or row.model == model)]
-    return sorted(rows, key=lambda row: row.mean)
+def beside(*, unverified: bool = False) -> list[Reference]:
+    """Rows to show, the best last. Unverified ones only where asked for."""
+    return sorted((row for row in ROWS if row.verified or unverified), key=lambda row: row.mean)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundup.errors import RequestError
-from groundup.evaluation.reference_rows import TASKS, Reference
+from groundup.evaluation.reference_rows import TASKS, CoreReference, Reference
 from groundup.evaluation.statistics import paired
 
 SHORT = 8  # digits of a digest that are shown
 HEAD = ("task", "shots", "metric", "score", "+-", "chance", "items", "cut", "seconds", "prompts")
 
 
-def as_text(found: Mapping[str, Any], beside: Sequence[Reference] = ()) -> str:
-    """The result of an evaluation (`exam.as_json` and what the command adds)."""
+def as_text(found: Mapping[str, Any], beside: Sequence[Reference] = (), beside_core: Sequence[CoreReference] = ()) -> str:
+    """The result of an evaluation (`exam.as_json` and what the command adds), and published rows below."""
     lines = [list(HEAD)]
     for row in found["rows"]:
         of = row["items"]
@@ -39,6 +39,8 @@ def as_text(found: Mapping[str, Any], beside: Sequence[Reference] = ()) -> str:
             )
     if beside:
         said += ["", "published, in per cent:", *_aligned([["model", *TASKS, "mean", "source"], *map(_reference, beside)])]
+    if beside_core:
+        said += ["", "published CORE:", *_aligned([["model", "core", "source"], *([row.model, _score(row.core), row.source] for row in beside_core)])]
     return "\n".join(said)
 
 

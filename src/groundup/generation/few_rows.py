@@ -1,13 +1,14 @@
 """A decoder's forward pass over few tokens, a sublayer a call of `kernels.c`.
 
-It computes what `program.py` computes, for the decoders it knows (`suits`), and writes the same cache; the engine takes it for
-passes of up to `MOST_ROWS` tokens: steps of writing, guesses, short prompts.
+It computes what `program.py` computes, for the decoders it knows (`suits`), and writes the same cache. It is the faster way for
+passes of few tokens (`few`): steps of writing, guesses, short prompts.
 
 Shapes: N tokens of a pass, W places whose scores are wanted, D model width, K heads, G kv-heads, H head width, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ctypes import addressof
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from groundup.generation import kernels
-from groundup.generation.cache import KVCache
+from groundup.generation.cache import KVCache, Piece
 from groundup.generation.kernels import FORMATS, NORMS, address
 from groundup.generation.layout import Layout
 from groundup.generation.weights import Rows
@@ -27,6 +28,7 @@ from groundup.models.parts.norm import RMSNorm
 from groundup.models.parts.position import Alibi
 
 MOST_ROWS = 64
+MOST_LOOKS = 16_384  # of a piece of several tokens at places of its slot; torch reads the past once for all of them, the kernels for each
 CODES = {FUNCTIONS[name]: code for code, name in enumerate(("relu", "relu2", "gelu", "gelu_tanh", "silu"))}
 
 
@@ -38,6 +40,12 @@ def suits(model: nn.Module) -> bool:
     norms = [model.norm, *(block.attention_norm for block in blocks), *(block.feedforward_norm for block in blocks if block.parallel != "one-norm")]
     known = all(isinstance(norm, RMSNorm | nn.LayerNorm | nn.Identity) for norm in norms)
     return known and all(isinstance(block.feedforward, Gated | Plain) for block in blocks) and kernels.library() is not None
+
+
+def few(pieces: Sequence[Piece], starts: Sequence[int]) -> bool:
+    """Whether the kernels are the faster way for a pass. `starts`: tokens that each piece's slot holds before it."""
+    sizes = [len(piece.tokens) for piece in pieces]
+    return sum(sizes) <= MOST_ROWS and all(size == 1 or size * (start + size) <= MOST_LOOKS for size, start in zip(sizes, starts, strict=True))
 
 
 class FewRows:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from groundup.generation.cache import KVCache, Piece
-from groundup.generation.few_rows import MOST_ROWS, FewRows, suits
+from groundup.generation.few_rows import FewRows, few, suits
 from groundup.generation.layout import Layout
 from groundup.generation.program import Memory, Program, source_memory
 from groundup.generation.slots import Slots
@@ -112,7 +112,7 @@ class CachedRunner:
             wanted += range(end - piece.wanted, end)
             row = end
         tokens = [token for piece in pieces for token in piece.tokens]
-        if self._few is not None and row <= MOST_ROWS:
+        if self._few is not None and few(pieces, starts):
             positions = [start + place for piece, start in zip(pieces, starts, strict=True) for place in range(len(piece.tokens))]
             slots = [piece.slot for piece in pieces for _ in piece.tokens]
             self.cache.reserve(1 + max(slots), 1 + max(positions))

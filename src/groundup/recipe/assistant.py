@@ -93,6 +93,8 @@ class Evaluation(Strict):
     """Tasks of your own: .jsonl files, relative to the recipe's folder."""
     data: str | None = None
     """Folder of the tasks' files, relative to the recipe's."""
+    hub: bool = False
+    """Whether files that are not in `data` are fetched into it from the Hugging Face hub, before anything is built."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Examples before each question; each task's usual number when not given."""
     seconds: Annotated[float, Field(gt=0)] | None = None

@@ -53,7 +53,7 @@ def render(run: Run) -> str:
         curves=sections.curves(material, found),
         chain=chain.chain(run, material),
         bits=sections.bits(found),
-        tasks=tasks.section(material),
+        tasks=tasks.section(material.results.get("tasks")),
         quiz=sections.quiz(material),
         time=sections.time(material),
         work=sections.work(material, found),

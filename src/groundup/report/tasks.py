@@ -1,22 +1,35 @@
-"""The section of tasks: from the rows of an evaluation (`evaluation/measure.py`) to words and a chart.
+"""The section of tasks: from the rows of an evaluation (`evaluation/measure.py`) to words and a chart; in the report, or a page of its own.
 
 `results.json` has them by model, `{"base": {"rows": [...], "suites": [...]}, "tuned": ... or null}`; a task's row stands in one line with both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from groundup.evaluation import reference_rows
 from groundup.report import plots, words
-from groundup.report.material import Material
+from groundup.report.sheet import template
+from groundup.run import write_atomic
 
 Row = dict[str, Any]
 
 
-def section(material: Material) -> Row | None:
+def write(path: Path, found: Row) -> None:
+    """Write the page of one model's evaluation, as `groundup evaluate` has it."""
+    write_atomic(path, render(found))
+
+
+def render(found: Row) -> str:
+    """The page's HTML."""
+    return template("evaluation.html.j2").render(found=found, tasks=section({"this": found}), against=found.get("against"))
+
+
+def section(results: Mapping[str, Row | None] | None) -> Row | None:
     """Tasks by row with each model's score, the suites' means, published rows beside them, and the distance from chance as a chart."""
-    asked = {model: its for model, its in (material.results.get("tasks") or {}).items() if its}
+    asked = {model: its for model, its in (results or {}).items() if its}
     by_model = {model: {row["task"]: row for row in its["rows"]} for model, its in asked.items()}
     names = list(dict.fromkeys(name for rows in by_model.values() for name in rows))
     if not names:
@@ -85,11 +98,11 @@ def _told(row: Row, models: list[str]) -> str:
 
 
 def _leaderboard(by_model: dict[str, dict[str, Row]]) -> list[Row]:
-    """The models of this run among published rows, the best last; nothing where they were not asked all four tasks."""
+    """These models among published rows, the best last; nothing where they were not asked all four tasks."""
     if not by_model:
         return []
     published: list[Row] = [{**vars(row), "mean": row.mean, "mine": False} for row in reference_rows.beside()]
     for model, found in by_model.items():
         values = {task: 100 * found[task]["score"] for task in reference_rows.TASKS}
-        published.append({"model": f"this run, {model}", **values, "mean": sum(values.values()) / len(values), "source": "", "note": "", "mine": True})
+        published.append({"model": f"{model} model", **values, "mean": sum(values.values()) / len(values), "source": "", "note": "", "mine": True})
     return sorted(published, key=lambda row: row["mean"])

@@ -8,7 +8,8 @@
       mosaic_gauntlet/world_knowledge/arc_easy.jsonl.gz             no split named: what is asked, not what examples are drawn from
 
 A file is a task's if the words of the task's name stand in its path one after the other; of several files the first name in the
-task's list wins, then the one with the fewest other words. `.json`, `.jsonl`, `.csv`, `.parquet`, also `.gz` and `.zst`.
+task's list wins, then the one with the fewest other words. `.json`, `.jsonl`, `.csv`, `.parquet`, also `.gz` and `.zst`. What is hidden
+(`.hub-...`, half fetched) is not looked at.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Data:
         self.path = path
         self._only = path if path.is_file() else None
         self._folder = path.parent if path.is_file() else path
-        self._listed = sorted(each for each in self._folder.rglob("*") if each.is_file() and _kind(each))
+        self._listed = sorted(each for each in self._folder.rglob("*") if each.is_file() and _kind(each) and not _hidden(each.relative_to(self._folder)))
 
     def asked(self, names: Sequence[str], split: Split) -> Rows:
         """The rows that are asked; a file that names no split at all will do."""
@@ -199,6 +200,10 @@ def _stem(path: Path) -> str:
 def _split(path: Path, words: list[str]) -> set[str]:
     """The words for splits: of the file's own name, or else of its folders."""
     return (set(_words(_stem(path))) & _NAMED) or (set(words) & _NAMED)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _kind(path: Path) -> str:
