@@ -11,7 +11,6 @@ from typing import Any
 
 from groundup.dialogue.chat import chat
 from groundup.dialogue.template import Message, Template
-from groundup.errors import RequestError
 from groundup.generation import Completion, Engine, SamplingSettings, beam_search
 from groundup.generation.few_rows import suits
 from groundup.generation.fill import fill
@@ -21,18 +20,12 @@ from groundup.models.build import parameters
 from groundup.models.encoder import Encoder
 from groundup.progress import say
 from groundup.run import Run
-from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import checkpoint
 
 
 def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[Engine, Template | None]:
     """The run's engine and, where its model was tuned, the template of its conversations."""
-    found = checkpoint.of_run(run.path, base=base)
-    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
-        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-    path, tuned = found
-    words = Tokenizer.load(run.path / "tokenizer")
-    model = checkpoint.load_model(path, words.digest)
+    model, words, _, tuned = checkpoint.open_run(run.path, base=base)
     engine = Engine(model, words, precision=chosen(precision, parameters(model.config), kernels=suits(model)))
     return engine, Template(words) if tuned else None
 

@@ -77,12 +77,8 @@ def find(what: str, runs: Path, *, base: bool = False, server: Server | None = N
 
 def of_run(run: Run, *, base: bool = False) -> Subject:
     """A run's newest checkpoint."""
-    found = checkpoint.of_run(run.path, base=base)
-    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
-        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-    words = Tokenizer.load(run.path / "tokenizer")
-    model = checkpoint.load_model(found[0], words.digest)
-    return of_model(model, words, run.path.name, "tuned run" if found[1] else "run", run=run)
+    model, words, _, tuned = checkpoint.open_run(run.path, base=base)
+    return of_model(model, words, run.path.name, "tuned run" if tuned else "run", run=run)
 
 
 def of_model(model: Model, words: Tokenizer, name: str, kind: str, *, run: Run | None = None, begin: int | None = None, precision: Precision = "fp32") -> Subject:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from groundup.errors import RequestError
 from groundup.models.build import parameters
 from groundup.models.config import ModelConfig
 from groundup.run import Run
@@ -36,15 +35,10 @@ class Leaving:
     @classmethod
     def of(cls, run: Run, *, base: bool) -> Leaving:
         """The newest whole checkpoint, of an unfinished stage too; the tuned model's, unless `base`. Raises RequestError without one."""
-        file = run.path / "tokenizer" / "tokenizer.json"
-        found = checkpoint.of_run(run.path, base=base)
-        if not file.is_file() or found is None:
-            raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-        path, tuned = found
-        words = Tokenizer.load(file.parent)
-        model = checkpoint.load_model(path, words.digest)
+        model, words, path, tuned = checkpoint.open_run(run.path, base=base)
+        text = (run.path / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8")
         step = int(checkpoint.read_state(path).get("step", 0))
-        return cls(run, model.config, model.state_dict(), words, file.read_text(encoding="utf-8"), tuned, step)
+        return cls(run, model.config, model.state_dict(), words, text, tuned, step)
 
     @property
     def parameters(self) -> int:

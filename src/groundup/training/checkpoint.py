@@ -17,18 +17,19 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from groundup.errors import GroundupError
+from groundup.errors import GroundupError, RequestError
 from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
 from groundup.progress import say
 from groundup.run import digest_file, read_json, sync_folder, write_atomic, write_json
+from groundup.tokens.tokenizer import Tokenizer
 from groundup.training.optimizers import Optimizers
 
 FILES = ("model.safetensors", "optimizer.safetensors", "config.json")
@@ -86,6 +87,26 @@ def of_run(run: Path, *, base: bool) -> tuple[Path, bool] | None:
             if (path := newest(folder)) is not None:
                 return path, name == "dialogue"
     return None
+
+
+class Opened(NamedTuple):
+    """A run's model, ready to be used."""
+
+    model: Model
+    words: Tokenizer
+    path: Path
+    """Of the checkpoint."""
+    tuned: bool
+    """Whether it answers, or goes on with a text."""
+
+
+def open_run(run: Path, *, base: bool) -> Opened:
+    """The model of `of_run` with its tokenizer. Raises RequestError where there is none yet."""
+    found = of_run(run, base=base)
+    if found is None or not (run / "tokenizer" / "tokenizer.json").is_file():
+        raise RequestError("no model here yet", where=str(run), do="Build it further first.")
+    words = Tokenizer.load(run / "tokenizer")
+    return Opened(load_model(found[0], words.digest), words, *found)
 
 
 def damage(path: Path) -> str | None:
