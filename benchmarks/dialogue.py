@@ -180,7 +180,7 @@ def prompts(files: dict[str, Any], speaker: Speaker, room: int) -> tuple[list[As
 def measured(given: Ground, sft: Path, judge: RewardModel, files: dict[str, Any], tokens: int) -> dict[str, Any]:
     """The figures of a tuned model; `scores` prompt by prompt, `written` the answers in SFT's words."""
     speaker, before = Speaker.of(given.run.path), Speaker.of(sft)
-    assert speaker is not None and speaker.template is not None and before is not None and before.template is not None
+    assert speaker.template is not None and before is not None and before.template is not None
     model, reference = speaker.model(), before.model()
     assert isinstance(model, Decoder) and isinstance(reference, Decoder)
     end, pad = speaker.template.end, speaker.words.special["<|pad|>"]

@@ -274,7 +274,7 @@ def test_perplexity_of_its_own_text_is_the_report_s_and_that_of_a_plain_loop(
     perplexity(str(run), stride=1, as_json=True)
     full = json.loads(capsys.readouterr().out)
     words = Tokenizer.load(run / "tokenizer")
-    newest, _ = checkpoint.of_run(run, base=True)  # type: ignore[misc]
+    newest, _ = checkpoint.of_run(run, base=True)
     model = checkpoint.load_model(newest, words.digest)
     nats = size = 0.0
     with torch.no_grad():

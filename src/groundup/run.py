@@ -34,6 +34,11 @@ from groundup.recipe import Recipe
 FORMAT = 1  # of manifests; a newer one is refused, an older one is recomputed
 
 
+def cache_folder(name: str) -> Path:
+    """The user's folder for what can be made again, such as compiled code."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup" / name
+
+
 def digest(*parts: Any) -> str:
     """A short stable digest (32 hex digits, BLAKE2b) of JSON-able values."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -69,6 +69,11 @@ def test_the_gate_lets_through_what_ftfy_would_repair(text: str) -> None:
             assert counts["mojibake"], (line, repaired)
 
 
+def test_a_pair_whose_second_byte_became_a_space_is_repaired_too() -> None:
+    assert normalise("voilÃ  le cafÃ©\nÃ 0") == "voilà le café\nà 0"
+    assert normalise("3 × 4, 2 Å long, SÃO PAULO") == "3 × 4, 2 Å long, SÃO PAULO"
+
+
 def test_typesetters_marks_and_quotes() -> None:
     assert normalise("ﬁnd ﬂour Ａ１！，“x” ½ ²") == "find flour A1！，“x” ½ ²"
     assert normalise("ﬁnd", sections.Unicode(compatibility=False)) == "ﬁnd"

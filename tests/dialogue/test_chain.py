@@ -62,7 +62,7 @@ def manifest(given: Ground, name: str) -> dict[str, Any]:
 def capitals(given: Ground) -> float:
     """Share of the answers with a capital letter in them."""
     speaker = Speaker.of(given.run.path)
-    assert speaker is not None and speaker.template is not None
+    assert speaker.template is not None
     engine = speaker.engine()
     settings = SamplingSettings(temperature=1.0, min_p=0.0, seed=1, max_tokens=8)
     found = engine.generate_many([speaker.template.ask(f"{word} 99") for word in ("red", "sea", "moon", "ash", "ten", "no", "yes", "one")] * 4, settings)
@@ -90,7 +90,7 @@ def test_instructgpt_end_to_end(after_sft: Callable[..., Ground]) -> None:
     assert not (stage.final / "rounds").exists() and len((stage.final / "shown.jsonl").read_text().splitlines()) == 5
     # what is talked to has no critic
     speaker = Speaker.of(given.run.path)
-    assert speaker is not None and type(speaker.model()) is Decoder
+    assert type(speaker.model()) is Decoder
     assert chain(given).digest == stage.digest  # nothing is left to do
 
 
@@ -159,7 +159,7 @@ def test_a_stage_that_is_cut_off_goes_on_to_the_same_files(tmp_path: Path, monke
 
 def test_the_engines_log_probabilities_are_the_trainers(home: Path) -> None:
     speaker = Speaker.of(home / "run")
-    assert speaker is not None and speaker.template is not None
+    assert speaker.template is not None
     model, template = speaker.model(), speaker.template
     assert isinstance(model, Decoder)
     author = Author(model, lambda plain: Engine(plain, speaker.words, slots=8, ends=[template.end]), SamplingSettings(temperature=1.0, min_p=0.0, max_tokens=12))
@@ -180,7 +180,6 @@ def test_low_rank_learns_and_is_merged(tmp_path: Path, stages: list[Any]) -> Non
     form = checkpoint.read_state(path)["form"]
     assert form["lora"]["rank"] == 4
     speaker = Speaker.of(given.run.path)
-    assert speaker is not None
     assert sorted(speaker.model().state_dict()) == sorted(checkpoint.load_model(given.base).state_dict())
     if len(stages) == 1:
         assert manifest(given, "1-sft")["final_loss"] < 2.0
@@ -208,7 +207,7 @@ def test_the_best_class_is_asked_for_at_inference(tmp_path: Path) -> None:
     given = ground(tmp_path / "run", {"pairs": [write_rows(tmp_path / "classes.jsonl", rows)], "stages": [{"method": "openchat", "classes": {"g": 1.0, "b": 0.5}, "epochs": 25, "learning_rate_share": 1.0}]})
     chain(given)
     speaker = Speaker.of(given.run.path)
-    assert speaker is not None and speaker.template is not None and speaker.template.format.condition == "g"
+    assert speaker.template is not None and speaker.template.format.condition == "g"
     answers = {}
     for condition in (None, "g", "b"):
         prompt = speaker.template.prompt([Message("user", "3")], condition)
@@ -270,7 +269,7 @@ def test_a_model_in_parts_is_refused_where_it_must_be_whole(tmp_path: Path, monk
 def test_rounds_hang_on_seed_number_and_weights_alone(home: Path) -> None:
     """Two authors, one of whom has written before, write the same."""
     speaker = Speaker.of(home / "run")
-    assert speaker is not None and speaker.template is not None
+    assert speaker.template is not None
     def author() -> Author:
         model = speaker.model()
         assert isinstance(model, Decoder)

@@ -46,7 +46,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     models = []
     for name in ("one", "two"):
         speaker = Speaker.of(tmp_path / name / "run")
-        assert speaker is not None and speaker.path.parent.name == "2-dpo"
+        assert speaker.path.parent.name == "2-dpo"
         models.append(speaker.model().state_dict())
     for name, value in models[0].items():
         torch.testing.assert_close(models[1][name], value, atol=1e-4, rtol=1e-3)

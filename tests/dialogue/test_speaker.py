@@ -84,13 +84,15 @@ def test_the_last_stage_that_speaks_speaks(tmp_path: Path) -> None:
         model = build(CONFIG.model_copy(update={"vocabulary": 269}), seed=seed)
         checkpoint.save(folder, seed, model, model.config, optimizers(model, OptimizerSettings()), {"tokenizer": words.digest})
 
-    assert Speaker.of(tmp_path) is None
+    with pytest.raises(RequestError, match="no model here yet"):
+        Speaker.of(tmp_path)
     (tmp_path / "tokenizer").mkdir()
     write_atomic(tmp_path / "tokenizer" / "tokenizer.json", bytes_only())
-    assert Speaker.of(tmp_path) is None
+    with pytest.raises(RequestError, match="no model here yet"):
+        Speaker.of(tmp_path)
     save(tmp_path / "checkpoints", 1, Tokenizer(bytes_only()))
     base = Speaker.of(tmp_path)
-    assert base is not None and base.template is None and base.path.name == "step-0000001"
+    assert base.template is None and base.path.name == "step-0000001"
     for folder, seed in (("1-sft", 2), ("2-reward", 3), (".3-ppo.partial", 4), (".10-dpo.partial", 0)):
         (tmp_path / "dialogue" / folder).mkdir(parents=True)
         for file, text in speech.files.items():
@@ -98,10 +100,10 @@ def test_the_last_stage_that_speaks_speaks(tmp_path: Path) -> None:
         if seed:
             save(tmp_path / "dialogue" / folder, seed, speech.words)
     one = Speaker.of(tmp_path)
-    assert one is not None and one.path.parent.name == ".3-ppo.partial" and one.template is not None
+    assert one.path.parent.name == ".3-ppo.partial" and one.template is not None
     assert one.template.end == added_tokens(speech.text)["<|im_end|>"]
     found = Speaker.of(tmp_path, base=True)
-    assert found is not None and found.path == base.path
+    assert found.path == base.path
 
 
 def test_what_is_said_ends_with_the_formats_mark() -> None:

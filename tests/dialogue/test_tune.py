@@ -75,7 +75,7 @@ def test_ten_pairs_are_learned_by_heart(tmp_path: Path, pairs: Path, words) -> N
     run = open_run(tmp_path / "run", pairs, steps=200)
     stage = tune(run, **upstream(run, words, 200))
     speaker = Speaker.of(run.path)
-    assert speaker is not None and speaker.template is not None and stage.manifest is not None
+    assert speaker.template is not None and stage.manifest is not None
     engine, prompts = speaker.engine(), [speaker.template.ask(question) for question in PAIRS]
     answers = engine.generate_many(prompts, SamplingSettings(temperature=0.0, max_tokens=20))
     assert [one.text for (one,) in answers] == list(PAIRS.values())

@@ -51,7 +51,7 @@ def test_an_imported_model_is_tuned(runs: Path, tmp_path: Path, monkeypatch: pyt
     assert json.loads(out)["method"] == "dpo"
     assert sorted(path.name for path in (runs / "theirs" / "dialogue").iterdir()) == ["1-sft", "2-dpo", "manifest.json"]
     speaker = Speaker.of(runs / "theirs")
-    assert speaker is not None and speaker.path.parent.name == "2-dpo" and speaker.template is not None
+    assert speaker.path.parent.name == "2-dpo" and speaker.template is not None
     code, out, err = command(monkeypatch, capsys, "theirs", *more, "--runs", str(runs), "--method", "sft", "--json")
     assert code == 0 and json.loads(out)["method"] == "sft" and (runs / "theirs" / "superseded" / "dialogue-2-dpo-000").is_dir()
 

@@ -81,17 +81,11 @@ def perplexity(
 
 def _model(run: Run, tuned: bool) -> tuple[Decoder, Tokenizer]:
     from groundup.models.decoder import Decoder
-    from groundup.tokens.tokenizer import Tokenizer
     from groundup.training import checkpoint
 
-    found = checkpoint.of_run(run.path, base=not tuned)
-    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
-        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-    path, was_tuned = found
+    model, words, _, was_tuned = checkpoint.open_run(run.path, base=not tuned)
     if tuned and not was_tuned:
         raise RequestError("its model was not tuned", where=str(run.path), do="Leave --tuned out.")
-    words = Tokenizer.load(path.parent if was_tuned else run.path / "tokenizer")
-    model = checkpoint.load_model(path, words.digest)
     if not isinstance(model, Decoder):
         raise RequestError("its model does not read from left to right, so text has no perplexity under it", where=str(run.path), do="Name a run of a decoder.")
     return model, words

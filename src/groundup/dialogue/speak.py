@@ -13,7 +13,6 @@ from groundup.dialogue.chat import chat
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.format.record import Message
 from groundup.dialogue.speaker import Speaker
-from groundup.errors import RequestError
 from groundup.generation import Completion, Engine, SamplingSettings, beam_search
 from groundup.generation.fill import fill
 from groundup.generation.runner import MASK
@@ -26,8 +25,6 @@ from groundup.run import Run
 def open_engine(run: Run, *, base: bool, precision: Choice = "auto") -> tuple[Engine, ChatTemplate | None]:
     """The run's engine and, where its model was tuned, the template of its conversations."""
     speaker = Speaker.of(run.path, base=base)
-    if speaker is None:
-        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
     return speaker.engine(precision), speaker.template
 
 

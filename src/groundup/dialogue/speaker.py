@@ -94,15 +94,13 @@ class Speaker:
     """None: it was never tuned, and goes on with text."""
 
     @classmethod
-    def of(cls, run: Path, *, base: bool = False) -> Speaker | None:
+    def of(cls, run: Path, *, base: bool = False) -> Speaker:
         """The newest whole checkpoint of a run's folder, of an unfinished stage too; the tuned one where there is one, unless `base`.
-        None where there is none, or no tokenizer."""
-        found, tokenizer = checkpoint.of_run(run, base=base), run / "tokenizer"
-        if found is None or not (tokenizer / "tokenizer.json").is_file():
-            return None
-        path, tuned = found
+        Raises RequestError where there is none yet."""
+        path, tuned = checkpoint.of_run(run, base=base)
         if tuned:
             return cls.at(path.parent, path)
+        tokenizer = run / "tokenizer"
         return cls(path, (tokenizer / "tokenizer.json").read_text(encoding="utf-8"), Tokenizer.load(tokenizer), None)
 
     @classmethod

@@ -78,12 +78,7 @@ def find(what: str, runs: Path, *, base: bool = False, server: Server | None = N
 
 def of_run(run: Run, *, base: bool = False) -> Subject:
     """A run's newest checkpoint."""
-    found = checkpoint.of_run(run.path, base=base)
-    if found is None or not (run.path / "tokenizer" / "tokenizer.json").is_file():
-        raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
-    path, tuned = found
-    words = Tokenizer.load(path.parent if tuned else run.path / "tokenizer")
-    model = checkpoint.load_model(path, words.digest)
+    model, words, _, tuned = checkpoint.open_run(run.path, base=base)
     return of_model(model, words, run.path.name, "tuned run" if tuned else "run", run=run)
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.speaker import Speaker
-from groundup.errors import RequestError
 from groundup.models.build import parameters
 from groundup.models.config import ModelConfig
 from groundup.run import Run
@@ -39,8 +38,6 @@ class Leaving:
     def of(cls, run: Run, *, base: bool) -> Leaving:
         """The newest whole checkpoint, of an unfinished stage too; the tuned model's, unless `base`. Raises RequestError without one."""
         speaker = Speaker.of(run.path, base=base)
-        if speaker is None:
-            raise RequestError("no model here yet", where=str(run.path), do="Build it further first.")
         model = speaker.model()
         step = int(checkpoint.read_state(speaker.path).get("step", 0))
         return cls(run, model.config, model.state_dict(), speaker.words, speaker.text, speaker.template, step)

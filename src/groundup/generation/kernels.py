@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from groundup.progress import say
-from groundup.run import digest
+from groundup.run import cache_folder, digest
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math")
@@ -104,7 +104,7 @@ def _compiled(compiler: list[str]) -> Path:
     """The shared library's file, made where it is not there yet."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     key = digest(SOURCE.read_text(), list(FLAGS), version, _processor())[:24]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup" / "kernels"
+    home = cache_folder("kernels")
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = home / f"{key}.so"

@@ -18,18 +18,19 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from groundup.errors import GroundupError
+from groundup.errors import GroundupError, RequestError
 from groundup.models.build import Model, build
 from groundup.models.config import ModelConfig
 from groundup.progress import say
 from groundup.run import digest_file, read_json, sync_folder, write_atomic, write_json
+from groundup.tokens.tokenizer import Tokenizer
 from groundup.training import lora, tuned
 from groundup.training.lora import LowRank
 from groundup.training.optimizers import Optimizers
@@ -82,11 +83,32 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def of_run(run: Path, *, base: bool) -> tuple[Path, bool] | None:
+def of_run(run: Path, *, base: bool) -> tuple[Path, bool]:
     """The newest whole checkpoint of a run's folder, of an unfinished stage too, and whether it is of a model tuned to answer: the tuned
-    one where there is one, unless `base`. A tuned one's tokenizer stands beside it (`tuned.py`)."""
+    one where there is one, unless `base`. A tuned one's tokenizer stands beside it (`tuned.py`). Raises RequestError where there is none yet."""
     places = [*((folder, True) for folder in (() if base else tuned.folders(run))), (run / "checkpoints", False), (run / ".checkpoints.partial", False)]
-    return next(((path, answers) for folder, answers in places if (path := newest(folder)) is not None), None)
+    found = next(((path, answers) for folder, answers in places if (path := newest(folder)) is not None), None)
+    if found is None or not (run / "tokenizer" / "tokenizer.json").is_file():
+        raise RequestError("no model here yet", where=str(run), do="Build it further first.")
+    return found
+
+
+class Opened(NamedTuple):
+    """A run's model, ready to be used."""
+
+    model: Model
+    words: Tokenizer
+    path: Path
+    """Of the checkpoint."""
+    tuned: bool
+    """Whether it answers, or goes on with a text."""
+
+
+def open_run(run: Path, *, base: bool) -> Opened:
+    """The model of `of_run` with its tokenizer."""
+    path, answers = of_run(run, base=base)
+    words = Tokenizer.load(path.parent if answers else run / "tokenizer")
+    return Opened(load_model(path, words.digest), words, path, answers)
 
 
 def damage(path: Path) -> str | None:

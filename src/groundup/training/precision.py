@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from groundup.models.build import Model
 from groundup.models.config import ModelConfig
 from groundup.models.decoder import Decoder
+from groundup.run import cache_folder
 
 Precision = Literal["fp32", "bf16"]
 
@@ -31,6 +31,5 @@ def compilable(config: ModelConfig) -> bool:
 def compiled(model: Model) -> None:
     """Compile a decoder's layers in place; what the compiler made is kept between runs in the user's cache folder."""
     assert isinstance(model, Decoder)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundup" / "inductor"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("inductor")))
     model.stack = torch.compile(model.stack)  # type: ignore[method-assign]

@@ -58,6 +58,7 @@ def _kinds() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     for bit, (lead, tail, name) in enumerate([*pairs, ASIAN]):
         for table, taken in ((leads, lead), (tails, tail)):
             table[[ord(each) for each in taken.decode(name, "ignore") if not each.isascii()]] |= np.uint32(1 << bit)
+    tails[ord(" ")] |= np.uint32(1)  # à and the no-break space, when a space has taken the place of their second byte: "voilÃ  le"
     beyond_ascii = "".join(map(chr, range(0x80, 0x10000)))
     rare = [ord(found[0]) for each in (INVISIBLE, OTHER_LINE_ENDS, SPACES) for found in each.finditer(beyond_ascii)]
     leads[rare] |= np.uint32(RARE)

@@ -41,18 +41,25 @@ def copa(data: Data, shots: int) -> Task:
 
 
 def _task(name: str, names: tuple[str, ...], data: Data, shots: int, two: Callable[[Row], Two], metrics: tuple[Metric, ...]) -> Task:
-    asked = data.asked(names, VALIDATION)
-    pool = data.examples(names, TRAIN) if shots else None
-
     def solved(row: Row) -> str:
         context, choices, gold = two(row)
         return f"{context} {choices[gold]}"
 
-    examples = Shots(pool.rows if pool else [], solved, shots, spare=True)
-    items = []
-    for row in asked.rows:
+    def item(row: Row, before: str) -> Item:
         context, choices, gold = two(row)
-        items.append(choice_item(row.name, examples.before(row) + context, choices, gold))
+        return choice_item(row.name, before + context, choices, gold)
+
+    return _asked(name, names, data, shots, solved, item, metrics)
+
+
+def _asked(
+    name: str, names: tuple[str, ...], data: Data, shots: int, solved: Callable[[Row], str], item: Callable[[Row, str], Item], metrics: tuple[Metric, ...]
+) -> Task:  # fmt: skip
+    """`item`: of a row and the examples before it."""
+    asked = data.asked(names, VALIDATION)
+    pool = data.examples(names, TRAIN) if shots else None
+    examples = Shots(pool.rows if pool else [], solved, shots, spare=True)
+    items = [item(row, examples.before(row)) for row in asked.rows]
     return Task(name, "choice", items, metrics, shots, (*asked.files, *(pool.files if pool else ())))
 
 
@@ -93,22 +100,17 @@ def _copa(row: Row) -> Two:
 
 def winogrande(data: Data, shots: int) -> Task:
     """WinoGrande (XL); 5 shots on the later leaderboard."""
-    names = ("winogrande_xl", "winogrande")
-    asked = data.asked(names, VALIDATION)
-    pool = data.examples(names, TRAIN) if shots else None
 
     def solved(row: Row) -> str:
         beginnings, ending, gold = _winogrande(row)
         return f"{beginnings[gold]} {ending}"
 
-    examples = Shots(pool.rows if pool else [], solved, shots, spare=True)
-    items = []
-    for row in asked.rows:
+    def item(row: Row, before: str) -> Item:
         beginnings, ending, gold = _winogrande(row)
-        before = examples.before(row)
         requests = tuple(Request(before + beginning, f" {ending}") for beginning in beginnings)
-        items.append(Item(row.name, requests, (gold,), tuple(beginnings)))
-    return Task("winogrande", "choice", items, ("acc", "gold_probability"), shots, (*asked.files, *(pool.files if pool else ())))
+        return Item(row.name, requests, (gold,), tuple(beginnings))
+
+    return _asked("winogrande", ("winogrande_xl", "winogrande"), data, shots, solved, item, ("acc", "gold_probability"))
 
 
 def _winogrande(row: Row) -> tuple[list[str], str, int]:
