@@ -128,10 +128,11 @@ def toys(work: Path) -> dict[str, str]:
 
 def base(data: Path, runs: Path, minutes: float, quick: bool) -> Run:
     """The base model, built or found in --runs."""
-    texts = ["gov_posts_recipes_manuals.jsonl.zst"] if quick else ["openstax.jsonl.zst", "gov_posts_recipes_manuals.jsonl.zst"]
+    texts = ["gov_posts_recipes_manuals"] if quick else ["openstax", "gov_posts_recipes_manuals", "web_samples", "wiki_demo"]
     recipe = recipes.parse({
-        "name": f"dialogue-base-{minutes:g}{'-quick' if quick else ''}", "sources": [{"kind": "files", "path": str(data / "pretrain" / name)} for name in texts] if not quick else
-        [{"kind": "files", "path": str(data / "pretrain" / texts[0])}], "tokens": {"vocabulary": 4096}, "model": {"context": 256}, "training": {"minutes": minutes},
+        "name": f"dialogue-base-{minutes:g}{'-quick' if quick else ''}", "seed": 1,
+        "sources": [{"kind": "files", "name": name, "path": str(data / "pretrain" / f"{name}.jsonl.zst")} for name in texts],
+        "tokens": {"vocabulary": 4096}, "model": {"context": 256}, "training": {"minutes": minutes},
     })  # fmt: skip
     run = Run.open(runs / recipe.name, recipe)
     build(run, until="pretrain")
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*METHODS, "grpo"], help="these alone (sft is always trained)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    minutes = arguments.minutes or (3.0 if arguments.quick else 35.0)
+    minutes = arguments.minutes or (3.0 if arguments.quick else 30.0)
     with tempfile.TemporaryDirectory() as temporary:
         runs = arguments.runs or Path(temporary)
         runs.mkdir(parents=True, exist_ok=True)
