@@ -120,13 +120,19 @@ def test_rules_reward(after_sft: Callable[..., Ground], home: Path, method: str)
         (["sft", {"method": "dpo", "batch": 16, "epochs": 3}], "2-dpo", {"lora": {"rank": 2}}),
         pytest.param(["sft", {**REWARD, "epochs": 3}], "2-reward", {}, marks=pytest.mark.slow),
         pytest.param(["sft", {"method": "grpo", "episodes": 48, "group": 4, "batch": 8, "max_tokens": 6}], "2-grpo", {"lora": {"rank": 2}}, marks=pytest.mark.slow),
+        *(pytest.param(["sft", {"method": name, "batch": 16, "epochs": 2}], f"2-{name}", {}, marks=pytest.mark.slow) for name in ("ipo", "kto", "orpo", "simpo")),
+        pytest.param(["sft", {"method": "rloo", "episodes": 32, "group": 4, "batch": 8, "max_tokens": 6}], "2-rloo", {}, marks=pytest.mark.slow),
+        pytest.param([{"method": "openchat", "classes": {"g": 1.0, "b": 0.5}, "epochs": 3}], "1-openchat", {}, marks=pytest.mark.slow),
         pytest.param([{"method": "lima", "epochs": 4, "examples": 30, "batch": 16, "choice": "loss"}], "1-lima", {}, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_stage_that_is_cut_off_goes_on_to_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: list[Any], name: str, more: dict[str, Any]) -> None:
     """Killed within every third step, in the middle of a round of answers too, with checkpoints at others."""
     section = {"steps": 8, "stages": stages, **more}
-    if name == "2-grpo":
+    if name == "1-openchat":
+        rows = [{"messages": [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "yes"}], "condition": "gb"[n % 2]} for n in range(200)]
+        section["pairs"] = [write_rows(tmp_path / "classes.jsonl", rows)]
+    if name in ("2-grpo", "2-rloo"):
         section["prompts"] = files(tmp_path / "files")["prompts"]
     whole = ground(tmp_path / "whole", section, training={"checkpoint_seconds": 0.0})
     expected = chain(whole)

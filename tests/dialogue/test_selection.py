@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from groundup.dialogue.chat_formats import OPENCHAT
 from groundup.dialogue.chat_template import ChatTemplate
-from groundup.dialogue.classes import PAPER, Classes, weights_of_rewards
+from groundup.dialogue.classes import Classes
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.selection import format_score, length_score, select
 from groundup.errors import RequestError
@@ -25,7 +25,8 @@ def talk(question: str, answer: str, condition: str | None = None) -> Conversati
 
 def test_c_rlft_is_the_papers_weighted_mean(words) -> None:
     """sum over classes and tokens of exp(r_c / beta) CE, over the sum of the weights; prefixes weigh nothing, the end as much as the text."""
-    template, classes = ChatTemplate(words, OPENCHAT), Classes(PAPER)
+    paper = {"GPT4": 1.0, "GPT3": 0.1}
+    template, classes = ChatTemplate(words, OPENCHAT), Classes(paper)
     model = build(ModelConfig(vocabulary=270, context=64, layers=1, width=16, heads=2, kv_heads=1, feedforward=32, init_std=0.3), seed=0)
     total, weight = 0.0, 0.0
     loss_sum, weight_sum = 0.0, 0.0
@@ -44,8 +45,8 @@ def test_c_rlft_is_the_papers_weighted_mean(words) -> None:
         said = words.encode(f" {answer}") + [words.special["<|end_of_turn|>"]]
         logits = model(torch.tensor([prefix + said]), torch.arange(len(prefix + said))[None])[0]
         ce = F.cross_entropy(logits[len(prefix) - 1 : -1], torch.tensor(said), reduction="none")
-        total += PAPER[condition] * float(ce.detach().sum())
-        weight += PAPER[condition] * len(said)
+        total += paper[condition] * float(ce.detach().sum())
+        weight += paper[condition] * len(said)
     assert weight_sum == pytest.approx(weight)
     assert loss_sum / weight_sum == pytest.approx(total / weight, abs=1e-5)
 
@@ -63,8 +64,6 @@ def test_classes_are_those_that_the_recipe_names() -> None:
     for bad in ({}, {"a": -1.0}, {"a": 0.0}, {"a": math.nan}):
         with pytest.raises(RequestError, match="class weights"):
             Classes(bad)
-    found = weights_of_rewards({"GPT4": 1.0, "GPT3": 0.0}, beta=1 / math.log(10))
-    assert found == pytest.approx({"GPT4": 1.0, "GPT3": 0.1})
 
 
 GOOD = "Bread rises because yeast turns sugar into gas, and the gas is held by gluten, a protein of wheat that stretches when the dough is kneaded for a while."

@@ -21,9 +21,6 @@ from dataclasses import dataclass, replace
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.errors import RequestError
 
-PAPER = {"GPT4": 1.0, "GPT3": 0.1}
-"""The class weights of OpenChat (ochat/config and section 4.1)."""
-
 
 @dataclass(frozen=True)
 class Classes:
@@ -50,14 +47,6 @@ class Classes:
             raise RequestError(named, where=where, do=f"Name it in dialogue.classes; those are {', '.join(self.weights)}.")
         weight = self.weights[talk.condition]
         return replace(talk, messages=tuple(_weighed(message, weight) for message in talk.messages))
-
-
-def weights_of_rewards(rewards: Mapping[str, float], beta: float) -> dict[str, float]:
-    """exp(r_c / beta) of each class, scaled so that the best has weight 1 (the loss divides by the weights, so scale is nothing)."""
-    top = max(rewards.values())
-    return {name: math.exp((reward - top) / beta) for name, reward in rewards.items()}
-
-
 
 
 def _weighed(message: Message, weight: float) -> Message:

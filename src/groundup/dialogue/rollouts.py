@@ -263,30 +263,48 @@ class Rollouts:
         seed = int(digest(self.seed, "round", number)[:12], 16) + world.rank
         written = self.author.write(mine, seed, n=self.group)
         scores = self.score([prompt for prompt in mine for _ in range(self.group)], written)
-        model = self.author.model
-        sequences = [one.sequence for one in written]
-        logps, reference = (logps_of(one, sequences, self.pad, self.precision) for one in (model, self.reference))
-        values = values_of(model, sequences, self.pad, self.precision) if isinstance(model, ActorCritic) else None
         if world.size > 1:  # the answers to one prompt are one process's, so they stay together
             written, scores = _all(world, written), _all(world, scores)
-            logps, reference = _all(world, logps), _all(world, reference)
-            values = None if values is None else _all(world, values)
         raw, used = scores, self.beta.beta
         if self.unfinished is not None:
             scores = [score if one.ended else self.unfinished for one, score in zip(written, scores, strict=True)]
-        experience = self.teach(written, scores, logps, reference, values, used)
-        kl = sum(float((own - other).sum()) for own, other in zip(logps, reference, strict=True)) / len(written)
-        self.beta.update(kl, len(written))
         figures = {
-            "score": sum(scores) / len(scores), "score_as_it_stands": sum(raw) / len(raw), "kl": kl, "beta": used,
+            "score": sum(scores) / len(scores), "score_as_it_stands": sum(raw) / len(raw), "beta": used,
             "response_tokens": sum(len(one.sequence.tokens) - one.sequence.asked for one in written) / len(written),
             "ended": sum(one.ended for one in written) / len(written),
         }  # fmt: skip
+        if self.group > 1 and not used:
+            figures["teaching"] = len(places := self._teaching(scores)) / len(scores)
+            written, scores = [written[place] for place in places], [scores[place] for place in places]
+        logps, reference, values = self._measured(world, [one.sequence for one in written])
+        experience = self.teach(written, scores, logps, reference, values, used)
+        kl = sum(float((own - other).sum()) for own, other in zip(logps, reference, strict=True)) / len(written)
+        self.beta.update(kl, len(written))
+        figures["kl"] = kl
         if world.first:
             self._keep(number, experience)
             self.run.log("rollout", stage=self.title, key=self.key, step=step, **{name: round(value, 5) for name, value in figures.items()})
         world.wait()
         return experience
+
+    def _teaching(self, scores: Sequence[float]) -> list[int]:
+        """The places of answers whose group has scores of more than one kind: without a KL in the loss the others teach nothing, and measuring
+        and learning them would cost as much (DAPO, Yu et al. 2025, section 3.2, writes others in their place). One group stays in any case."""
+        groups = [range(first, first + self.group) for first in range(0, len(scores), self.group)]
+        mixed = [group for group in groups if len({scores[place] for place in group}) > 1]
+        return [place for group in mixed or groups[:1] for place in group]
+
+    def _measured(self, world: World, sequences: Sequence[Answered]) -> tuple[list[Tensor], list[Tensor], list[Tensor] | None]:
+        """(log-probabilities, the reference's, what the critic expects) of each answer, the work shared."""
+        mine, model = sequences[world.rank :: world.size], self.author.model
+        measures: list[Callable[[], list[Tensor]]] = [lambda: logps_of(model, mine, self.pad, self.precision), lambda: logps_of(self.reference, mine, self.pad, self.precision)]
+        if isinstance(model, ActorCritic):
+            measures.append(lambda: values_of(model, mine, self.pad, self.precision))
+        found: list[list[Tensor]] = []
+        for measure in measures:
+            parts = world.collect(measure())
+            found.append([parts[place % world.size][place // world.size] for place in range(len(sequences))])
+        return found[0], found[1], found[2] if len(found) > 2 else None
 
     def _prompt(self, place: int) -> Asked:
         """The prompts in a seeded order, each pass in another."""

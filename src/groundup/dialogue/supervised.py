@@ -24,10 +24,13 @@ import torch
 
 from groundup.dialogue import material, reference_pages
 from groundup.dialogue.classes import Classes
-from groundup.dialogue.conversations import PackedConversations
+from groundup.dialogue.conversations import PackedConversations, render_to_fit
 from groundup.dialogue.format.record import Conversation
 from groundup.dialogue.link import Link
+from groundup.dialogue.rollouts import logps_of
 from groundup.dialogue.selection import select
+from groundup.dialogue.sequences import Answered
+from groundup.dialogue.speaker import Speech
 from groundup.errors import GroundupError, RequestError
 from groundup.models.decoder import Decoder
 from groundup.progress import say
@@ -54,7 +57,7 @@ def supervise(link: Link) -> None:
     weighed, dropout = talks, 0.0 if isinstance(wish, OpenChat) else None
     if isinstance(wish, Lima):
         _together(link)
-        talks, rest = picked(talks, wish.examples)
+        talks, rest = picked(link, talks, wish.examples)
         weighed, unseen, dropout = talks, unseen or rest[:UNSEEN], wish.dropout
     elif isinstance(wish, OpenChat):
         classes = Classes(wish.classes)
@@ -92,12 +95,28 @@ def supervise(link: Link) -> None:
     )  # fmt: skip
 
 
-def picked(talks: Sequence[Conversation], examples: int | None) -> tuple[list[Conversation], list[Conversation]]:
+def picked(link: Link, talks: Sequence[Conversation], examples: int | None) -> tuple[list[Conversation], list[Conversation]]:
     """The conversations that are learned from, and the others."""
     if examples is None or len(talks) <= examples:
         return list(talks), []
-    places = {pick.place for pick in select(talks, examples)}
+    places = {pick.place for pick in select(talks, examples, perplexities(link.start(), link.speech, talks))}
     return [talk for place, talk in enumerate(talks) if place in places], [talk for place, talk in enumerate(talks) if place not in places]
+
+
+def perplexities(model: Decoder, speech: Speech, talks: Sequence[Conversation]) -> list[float]:
+    """Of what the assistant says in each conversation; infinite where not even the first exchange fits into the context."""
+    rendered = [render_to_fit(speech.template, talk, model.config.context + 1)[0] for talk in talks]
+    found = [math.inf] * len(talks)
+    places, sequences, spoken = [], [], []
+    for place, one in enumerate(rendered):
+        if one is not None and any(one.weights):
+            asked = next(number for number, weight in enumerate(one.weights) if weight)
+            places.append(place)
+            sequences.append(Answered(tuple(one.tokens), asked))
+            spoken.append(torch.tensor(one.weights[asked:]) > 0)
+    for place, said, logps in zip(places, spoken, logps_of(model, sequences, speech.words.special["<|pad|>"]), strict=True):
+        found[place] = math.exp(-float(logps[said].mean()))
+    return found
 
 
 def _settings(link: Link, batches: PackedConversations) -> Settings:
