@@ -57,10 +57,12 @@ METHODS: dict[str, list[Any]] = {
     "lima": [{"method": "lima", "epochs": 5, "examples": 1000, "learning_rate_share": 0.2}],
     "openchat": [{"method": "openchat", "classes": {"expert": 1.0, "other": 0.3}, "epochs": 3}],
     "dpo": ["sft", {"method": "dpo", "learning_rate_share": 0.05, "epochs": 2}],
-    "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 4096, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "pretraining": 0.1}],
+    "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 2048, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "pretraining": 0.1}],
 }  # fmt: skip
 QUICK = {"ppo": {"episodes": 768, "rollouts": 128}, "lima": {"epochs": 2}, "openchat": {"epochs": 1}, "dpo": {"epochs": 1}, "reward": {"epochs": 1}}
-TOY_SFT, TOY_GRPO = 5500, {"method": "grpo", "group": 8, "batch": 512, "episodes": 163_840, "max_tokens": 12, "learning_rate_share": 0.03, "kl": 0.0}
+TOYS = 18_000  # prompts, a third of each kind; of those that are not held out SFT is shown so many solved
+TOY_SFT = {"copy": 250, "reverse": 250, "add": 5000}
+TOY_GRPO = {"method": "grpo", "group": 8, "batch": 256, "episodes": 76_800, "max_tokens": 12, "learning_rate_share": 0.03, "kl": 0.0}
 
 
 # --- data ----------------------------------------------------------------------------------------------------------------
@@ -99,11 +101,12 @@ def plain_words(text: str) -> list[str]:
 
 
 def toys(work: Path) -> dict[str, str]:
-    """Copying, reversing and adding, a prompt and the rule for it; and a few solved ones."""
+    """Copying, reversing and adding: prompts, each with the rule for it, and a few solved ones. SFT is shown little copying and reversing,
+    and most sums: GRPO learns where some answers to a prompt are right and some wrong, and of sums that are hardly ever right it would learn nothing."""
     draw, seen = random.Random(5), set()
-    solved, asked = [], []
-    while len(asked) < 2 * TOY_SFT:
-        kind = ("copy", "add", "reverse", "add", "add")[len(seen) % 5]  # sums are the hard part: of few examples SFT learns none, and GRPO has nothing to go by
+    asked, solved = [], {kind: list[dict[str, str]]() for kind in TOY_SFT}
+    while len(asked) < TOYS:
+        kind = draw.choice(list(TOY_SFT))
         if kind == "add":
             a, b = draw.randint(10, 99), draw.randint(10, 99)
             prompt, answer = f"{' '.join(str(a))} + {' '.join(str(b))}", " ".join(str(a + b))
@@ -114,10 +117,10 @@ def toys(work: Path) -> dict[str, str]:
             continue
         seen.add(prompt)
         asked.append({"prompt": prompt, "verify": {"kind": "exact", "answer": answer}})
-        if len(solved) < TOY_SFT and not held_out((Message("user", prompt),), HELD_OUT):
-            solved.append({"question": prompt, "answer": answer})
+        if len(solved[kind]) < TOY_SFT[kind] and not held_out((Message("user", prompt),), HELD_OUT):
+            solved[kind].append({"question": prompt, "answer": answer})
     found = {}
-    for name, rows in (("solved", solved), ("asked", asked)):
+    for name, rows in (("solved", [row for some in solved.values() for row in some]), ("asked", asked)):
         found[name] = str(work / f"{name}.jsonl")
         Path(found[name]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return found
@@ -181,7 +184,7 @@ def prompts(files: dict[str, Any], speaker: Speaker, room: int) -> tuple[list[As
 def measured(given: Ground, sft: Path, judge: RewardModel, files: dict[str, Any], tokens: int) -> dict[str, Any]:
     """The figures of a tuned model; `scores` prompt by prompt, `written` the answers in SFT's words."""
     speaker, before = Speaker.of(given.run.path), Speaker.of(sft)
-    assert speaker.template is not None and before is not None and before.template is not None
+    assert speaker.template is not None and before.template is not None
     model, reference = speaker.model(), before.model()
     assert isinstance(model, Decoder) and isinstance(reference, Decoder)
     end, pad = speaker.template.end, speaker.words.special["<|pad|>"]
@@ -235,7 +238,7 @@ def main() -> None:
 def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, only: Sequence[str]) -> dict[str, Any]:
     files = instruct_files(data, runs)
     trained = base(data, runs, minutes, quick)
-    common = {"pairs": files["pairs"], "preferences": files["preferences"], "minutes": 1.5 if quick else 6.0}
+    common = {"pairs": files["pairs"], "preferences": files["preferences"], "minutes": 1.5 if quick else 3.0}
     tag = f"{minutes:g}{'-quick' if quick else ''}"
     tokens = 64
     table: dict[str, list[dict[str, Any]]] = {}
@@ -243,7 +246,6 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
     chain(judged)
     accuracy = judged.run.manifest("dialogue/2-reward")["counts"]  # type: ignore[index]
     words = Speaker.of(judged.run.path)
-    assert words is not None
     judge = RewardModel.load(judged.run.path / "dialogue" / "2-reward", words.words.digest, words.words.special["<|pad|>"])
     by_judge: dict[str, list[float]] = {"ppo": [], "sft": []}
     by_own: dict[str, list[float]] = {"ppo": [], "sft": []}
@@ -283,9 +285,9 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
         toy = toys(runs)
         shares = []
         for seed in range(1, seeds + 1):
-            grpo = {**TOY_GRPO, **({"episodes": 81_920} if quick else {}), "held_out": HELD_OUT}
+            grpo = {**TOY_GRPO, "held_out": HELD_OUT}
             given = ground(trained, runs, f"grpo-{tag}-{seed}", seed, {
-                "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 5, "minutes": 60, "learning_rate_share": 1.0, "stages": ["sft", grpo],
+                "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 3, "minutes": 60, "learning_rate_share": 1.0, "stages": ["sft", grpo],
             })  # fmt: skip
             chain(given)
             counts = given.run.manifest("dialogue/2-grpo")["counts"]  # type: ignore[index]

@@ -88,7 +88,7 @@ def of_run(run: Path, *, base: bool) -> tuple[Path, bool]:
     one where there is one, unless `base`. A tuned one's tokenizer stands beside it (`tuned.py`). Raises RequestError where there is none yet."""
     places = [*((folder, True) for folder in (() if base else tuned.folders(run))), (run / "checkpoints", False), (run / ".checkpoints.partial", False)]
     found = next(((path, answers) for folder, answers in places if (path := newest(folder)) is not None), None)
-    if found is None or not (run / "tokenizer" / "tokenizer.json").is_file():
+    if found is None or not (found[1] or (run / "tokenizer" / "tokenizer.json").is_file()):
         raise RequestError("no model here yet", where=str(run), do="Build it further first.")
     return found
 
