@@ -4,6 +4,7 @@ what is wrong."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import torch
 from grounds import files, ground, write_rows
 
-from groundup.dialogue.format.record import Message
+from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.link import Ground
-from groundup.dialogue.rollouts import Asked, Author, logps_of
-from groundup.dialogue.speaker import Speaker
+from groundup.dialogue.rollouts import Asked, Author, Experience, Rollouts, logps_of
+from groundup.dialogue.speaker import Speaker, Speech
+from groundup.dialogue.supervised import perplexities
 from groundup.dialogue.tune import chain
 from groundup.errors import GroundupError, RequestError, Stopped
 from groundup.generation import Engine, SamplingSettings
@@ -130,7 +132,7 @@ def test_a_stage_that_is_cut_off_goes_on_to_the_same_files(tmp_path: Path, monke
     """Killed within every third step, in the middle of a round of answers too, with checkpoints at others."""
     section = {"steps": 8, "stages": stages, **more}
     if name == "1-openchat":
-        rows = [{"messages": [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "yes"}], "condition": "gb"[n % 2]} for n in range(200)]
+        rows = [{"messages": [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "yes"}], "condition": "gb"[n % 2]} for n in range(20)]
         section["pairs"] = [write_rows(tmp_path / "classes.jsonl", rows)]
     if name in ("2-grpo", "2-rloo"):
         section["prompts"] = files(tmp_path / "files")["prompts"]
@@ -270,6 +272,35 @@ def test_a_model_in_parts_is_refused_where_it_must_be_whole(tmp_path: Path, monk
     given = ground(tmp_path / "run", {"steps": 1, "stages": ["sft"], "lora": {"rank": 2}})
     with pytest.raises(RequestError, match="keeps the whole model on each process"):
         chain(given)
+
+
+def test_the_thousand_are_picked_by_what_the_base_finds_likely(home: Path) -> None:
+    """Perplexity of all that the assistant says, each turn in its place; what does not fit is never picked."""
+    speaker = Speaker.of(home / "run")
+    assert speaker.template is not None
+    model, speech = speaker.model(), Speech.of(speaker.text, speaker.template.format)
+    assert isinstance(model, Decoder)
+    talk = Conversation((Message("user", "red"), Message("assistant", "RED"), Message("user", "sea"), Message("assistant", "no")))
+    long = Conversation((Message("user", "x" * 99), Message("assistant", "y")))
+    found = perplexities(model, speech, [long, talk])
+    rendered = speaker.template.render(talk)
+    logits = model(torch.tensor([rendered.tokens]), torch.arange(len(rendered.tokens))[None])[0].log_softmax(-1)
+    said = [logits[place - 1, token].item() for place, (token, weight) in enumerate(zip(rendered.tokens, rendered.weights, strict=True)) if weight]
+    assert found[0] == math.inf and found[1] == pytest.approx(math.exp(-sum(said) / len(said)), rel=1e-4)
+
+
+def test_groups_of_one_score_teach_nothing_and_are_left_out(after_sft: Callable[..., Ground], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where KL is free; the round's figures are of all answers."""
+    group = {"method": "grpo", "episodes": 64, "group": 2, "batch": 32, "max_tokens": 8, "held_out": 0.3, "kl": 0.0, "looks": 0}
+    given = after_sft([group], prompts=files(home / "files")["prompts"])
+    kept: list[list[Experience]] = []
+    real = Rollouts._keep
+    monkeypatch.setattr(Rollouts, "_keep", lambda self, number, experience: (kept.append(list(experience)), real(self, number, experience)))
+    stage = chain(given)
+    rounds = given.run.events("rollout", stage.key)
+    assert len(rounds) == len(kept) == 2 and all(0 < one["teaching"] < 1 and 0 < one["score"] < 1 for one in rounds)
+    assert [len(some) for some in kept] == [round(32 * one["teaching"]) for one in rounds]
+    assert all((one.advantages != 0).all() for some in kept for one in some)
 
 
 def test_rounds_hang_on_seed_number_and_weights_alone(home: Path) -> None:

@@ -1,12 +1,12 @@
 """The thousand conversations that LIMA would pick: good ones, and each with something new (Zhou et al. 2023, arXiv 2305.11206).
 
-LIMA's authors picked by hand, for quality of answers and diversity of prompts. This does it by what can be counted, without a
-model of its own. Each conversation has a quality from 0 to 1, the product of
+LIMA's authors picked by hand, for quality of answers and diversity of prompts. This does it by what can be counted, without
+embeddings. Each conversation has a quality from 0 to 1, the product of
 
     length        1 while the answers have `shortest` to `longest` words; below and above, their share of that bound (or the bound's of them)
     format        1, times 0.5 for each that is so: an answer breaks off, repeats its question, repeats itself (under half of its word
                   4-grams differ), is in capitals, or speaks of being a language model
-    perplexity    given from outside (a model's, per conversation): 1 at the set's median, falling with the distance of its rank to the
+    perplexity    of the answers under a model (the stage `lima` takes the one it starts from): 1 at the set's median, falling with the distance of its rank to the
                   middle as 1 - d^4, d in [0, 1], to 0 for the lowest and the highest. Very low is boilerplate, very high is noise. 1 for all where it is not given
 
 Then the greedy rule, one pick after another: the highest quality x novelty, novelty the share of a conversation's different word
