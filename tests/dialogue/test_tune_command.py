@@ -68,6 +68,9 @@ def test_lint_and_show(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pairs = files(tmp_path / "files")["preferences"][0]
     code, out, _ = command(monkeypatch, capsys, "theirs", f"dialogue.preferences=[{pairs}]", f"dialogue.pairs=[{good}]", "--runs", str(runs), "--method", "dpo", "--lint", "--json")
     assert code == 0 and json.loads(out)[pairs]["conversations"] == 120
+    worse = write_rows(tmp_path / "worse.jsonl", [{"prompt": "a", "chosen": "", "rejected": "b"}, {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b"}])
+    code, out, _ = command(monkeypatch, capsys, "theirs", f"dialogue.preferences=[{worse}]", f"dialogue.pairs=[{good}]", "--runs", str(runs), "--method", "dpo", "--lint", "--json")
+    assert code == 1 and [(one["rule"], one["row"]) for one in json.loads(out)[worse]["findings"]] == [("row", 1), ("row", 3)]
     assert not (runs / "theirs" / "dialogue").exists()
 
 

@@ -11,6 +11,7 @@ from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.format.conversations import read_conversations
 from groundup.dialogue.format.preferences import read_rankings
 from groundup.dialogue.format.record import Conversation, Message
+from groundup.dialogue.format.rows import Bad
 from groundup.dialogue.lint import Report, lint, lint_file
 from groundup.dialogue.overlap import TestQuestions
 from groundup.dialogue.tune import files_of, speech_of
@@ -56,7 +57,9 @@ class Inspected:
             if kind == "pairs" and name != material.REFERENCE_PAGES:
                 found[name] = lint_file(path, self.template, self.room, tests)
             else:
-                found[name] = lint(self._talks(kind, name), self.template, self.room, tests)
+                bad: Bad = []
+                talks = list(self._talks(kind, name, bad))
+                found[name] = lint(talks, self.template, self.room, tests, bad=bad)
         return found
 
     def shown(self, number: int, *, colour: bool) -> str:
@@ -66,14 +69,14 @@ class Inspected:
     def _names(self) -> list[tuple[str, str]]:
         return [(kind, name) for kind, names in self.files.items() for name in names]
 
-    def _talks(self, kind: str, name: str) -> Iterator[tuple[int, Conversation]]:
+    def _talks(self, kind: str, name: str, bad: Bad | None = None) -> Iterator[tuple[int, Conversation]]:
         if name == material.REFERENCE_PAGES:
             run = self.run
             pages = reference_pages.load(run.path / "corpus" / "collected", run.path / "corpus" / "clean")
             yield from enumerate(reference_pages.pairs(pages.train), 1)
         elif kind == "pairs":
-            yield from read_conversations(Path(name).expanduser())
+            yield from read_conversations(Path(name).expanduser(), bad)
         else:
-            for number, one in read_rankings(Path(name).expanduser()):
+            for number, one in read_rankings(Path(name).expanduser(), bad):
                 for answer in one.answers:
                     yield number, Conversation((*one.prompt, Message("assistant", answer)), None, one.source)

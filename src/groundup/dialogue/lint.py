@@ -26,7 +26,7 @@ from groundup.dialogue import jinja
 from groundup.dialogue.chat_template import ChatTemplate, Rendered
 from groundup.dialogue.format.conversations import Misread, conversation
 from groundup.dialogue.format.record import Conversation, order_problem
-from groundup.dialogue.format.rows import Bad, rows
+from groundup.dialogue.format.rows import Bad, refused, rows
 from groundup.dialogue.overlap import TestQuestions
 from groundup.errors import RequestError
 
@@ -89,25 +89,21 @@ def lint_file(path: Path, template: ChatTemplate, room: int, tests: TestQuestion
     """Lint the conversations of a file, rows that cannot be read among the findings. Raises RequestError for a file that cannot."""
     bad: Bad = []
     talks: list[tuple[int, Conversation]] = []
-    unread: list[Finding] = []
     for number, row in rows(path, bad):
         try:
             talks.append((number, conversation(row)))
         except Misread as error:
-            unread.append(Finding("row", number, f"{error}. {error.do}"))
-    unread += [Finding("row", _number(error), error.what) for error in bad]
-    report = lint(talks, template, room, tests)
-    report.findings = sorted(unread, key=lambda one: one.row) + report.findings
-    return report
+            bad.append(refused(path, number, str(error), error.do))
+    return lint(talks, template, room, tests, bad=bad)
 
 
 def lint(
     talks: Iterable[tuple[int, Conversation]], template: ChatTemplate, room: int, tests: TestQuestions | None = None, *,
-    render: Callable[[Conversation], Rendered] | None = None,
+    render: Callable[[Conversation], Rendered] | None = None, bad: Bad | None = None,
 ) -> Report:  # fmt: skip
     """Lint numbered conversations. `room`: tokens of a row (T) and one; `render`: how they are rendered for training, if otherwise than
-    by the template."""
-    report = Report()
+    by the template; `bad`: the rows that could not be read."""
+    report = Report(findings=[Finding("row", _number(error), f"{error.what}. {error.do}") for error in sorted(bad or [], key=_number)])
     if template.special.get(PAD) == template.end:
         name = next(name for name, token in template.special.items() if token == template.end)
         report.findings.append(Finding("pad-is-end", 0, f"padding and the end of a turn are both {name}; give padding a token of its own"))
