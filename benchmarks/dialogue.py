@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, small budgets")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--minutes", type=float, help="of pretraining")
-    parser.add_argument("--only", nargs="*", choices=[*METHODS, "grpo"], help="these alone (sft is always trained)")
+    parser.add_argument("--only", nargs="*", choices=[*METHODS, "grpo"], help="these alone (sft with any but grpo)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     minutes = arguments.minutes or (3.0 if arguments.quick else 30.0)
@@ -236,10 +236,20 @@ def main() -> None:
 
 
 def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, only: Sequence[str]) -> dict[str, Any]:
-    files = instruct_files(data, runs)
     trained = base(data, runs, minutes, quick)
-    common = {"pairs": files["pairs"], "preferences": files["preferences"], "minutes": 1.5 if quick else 3.0}
     tag = f"{minutes:g}{'-quick' if quick else ''}"
+    found: dict[str, Any] = {"minutes": minutes, "seeds": seeds}
+    if set(only) & set(METHODS):
+        found |= compared(data, runs, trained, tag, seeds, quick, only)
+    if "grpo" in only:
+        found |= exact_answers(runs, trained, tag, seeds)
+    return found
+
+
+def compared(data: Path, runs: Path, trained: Run, tag: str, seeds: int, quick: bool, only: Sequence[str]) -> dict[str, Any]:
+    """The table, and what PPO gains."""
+    files = instruct_files(data, runs)
+    common = {"pairs": files["pairs"], "preferences": files["preferences"], "minutes": 1.5 if quick else 3.0}
     tokens = 64
     table: dict[str, list[dict[str, Any]]] = {}
     judged = ground(trained, runs, f"judge-{tag}", JUDGE_SEED, {**common, "stages": stages("ppo", quick)[:2]})
@@ -274,28 +284,35 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
                 by_judge[method] += row["scores"]
             table.setdefault(method, []).append({name: value for name, value in row.items() if name not in ("scores", "written")})
             given.run.close()
-    found: dict[str, Any] = {
+    ppo = {
+        "ppo_reward_gain_in_standard_errors": paired(by_own["ppo"], by_own["sft"]), "ppo_judge_gain_in_standard_errors": paired(by_judge["ppo"], by_judge["sft"]),
+        "ppo_kl": sum(row["kl"] for row in table["ppo"]) / seeds,
+    } if "ppo" in table else {}  # fmt: skip
+    return {
         "table": {method: {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} for method, rows in table.items()},
         "by_seed": table, "judge": {name: accuracy.get(name) for name in ("accuracy", "standard_error", "length_accuracy", "chance", "expected_calibration_error", "held_out_pairs")},
-        "minutes": minutes, "seeds": seeds, "kl_cap": KL_CAP, "ppo_reward_gain_in_standard_errors": paired(by_own["ppo"], by_own["sft"]) if by_own["ppo"] else None,
-        "ppo_judge_gain_in_standard_errors": paired(by_judge["ppo"], by_judge["sft"]) if by_own["ppo"] else None,
-        "ppo_kl": None if "ppo" not in table else sum(row["kl"] for row in table["ppo"]) / seeds, "grpo_exact_answer_share": None, "sft_exact_answer_share": None,
+        "kl_cap": KL_CAP, **ppo,
     }  # fmt: skip
-    if "grpo" in only:
-        toy = toys(runs)
-        shares = []
-        for seed in range(1, seeds + 1):
-            grpo = {**TOY_GRPO, "held_out": HELD_OUT}
-            given = ground(trained, runs, f"grpo-{tag}-{seed}", seed, {
-                "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 3, "minutes": 60, "learning_rate_share": 1.0, "stages": ["sft", grpo],
-            })  # fmt: skip
-            chain(given)
-            counts = given.run.manifest("dialogue/2-grpo")["counts"]  # type: ignore[index]
-            shares.append(exact(given, toy["asked"]))
-            say(f"grpo, seed {seed}: from {shares[-1][0]:.1%} to {shares[-1][1]:.1%} exact ({counts['steps']} steps)")
-            given.run.close()
-        found["sft_exact_answer_share"], found["grpo_exact_answer_share"] = (sum(one[place] for one in shares) / len(shares) for place in (0, 1))
-    return found
+
+
+def exact_answers(runs: Path, trained: Run, tag: str, seeds: int) -> dict[str, Any]:
+    """What GRPO makes of the toys."""
+    toy = toys(runs)
+    shares = []
+    for seed in range(1, seeds + 1):
+        given = ground(trained, runs, f"grpo-{tag}-{seed}", seed, {
+            "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 3, "minutes": 60, "learning_rate_share": 1.0,
+            "stages": ["sft", {**TOY_GRPO, "held_out": HELD_OUT}],
+        })  # fmt: skip
+        chain(given)
+        counts = given.run.manifest("dialogue/2-grpo")["counts"]  # type: ignore[index]
+        shares.append(exact(given, toy["asked"]))
+        say(f"grpo, seed {seed}: from {shares[-1][0]:.1%} to {shares[-1][1]:.1%} exact ({counts['steps']} steps)")
+        given.run.close()
+    return {
+        "sft_exact_answer_share": sum(one for one, _ in shares) / seeds, "grpo_exact_answer_share": sum(one for _, one in shares) / seeds,
+        "exact_answer_shares_by_seed": shares,
+    }  # fmt: skip
 
 
 def exact(given: Ground, asked: str) -> tuple[float, float]:
@@ -315,20 +332,21 @@ def say(text: str) -> None:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    judge = found["judge"]
-    lines = [
-        f"base: {found['minutes']:g} minutes; seeds: {found['seeds']}",
-        f"judge: {judge['accuracy']:.1%} of {judge['held_out_pairs']} held-out pairs right; the longer answer wins: {judge['length_accuracy']:.1%}; chance: 50 %",
-        "",
-        "| | reward | KL | distinct-2 | ends | follows | tokens | seconds |", "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    for method, row in found["table"].items():
-        lines.append(
-            f"| {method} | {row['reward']:.3f} | {row['kl']:.2f} | {row['distinct_2']:.3f} | {row['ends']:.1%} | {row['follows']:.1%} | {row['response_tokens']:.0f} | {row['seconds']:.0f} |"
-        )
-    if found["ppo_reward_gain_in_standard_errors"] is not None:
+    lines = [f"base: {found['minutes']:g} minutes; seeds: {found['seeds']}"]
+    if "table" in found:
+        judge = found["judge"]
+        lines += [
+            f"judge: {judge['accuracy']:.1%} of {judge['held_out_pairs']} held-out pairs right; the longer answer wins: {judge['length_accuracy']:.1%}; chance: 50 %",
+            "",
+            "| | reward | KL | distinct-2 | ends | follows | tokens | seconds |", "|---|---:|---:|---:|---:|---:|---:|---:|",
+        ]  # fmt: skip
+        for method, row in found["table"].items():
+            lines.append(
+                f"| {method} | {row['reward']:.3f} | {row['kl']:.2f} | {row['distinct_2']:.3f} | {row['ends']:.1%} | {row['follows']:.1%} | {row['response_tokens']:.0f} | {row['seconds']:.0f} |"
+            )
+    if "ppo_kl" in found:
         lines.append(f"\nPPO over SFT: {found['ppo_reward_gain_in_standard_errors']:.1f} standard errors at KL {found['ppo_kl']:.2f} (cap {found['kl_cap']:g}); by the judge {found['ppo_judge_gain_in_standard_errors']:.1f}")
-    if found["grpo_exact_answer_share"] is not None:
+    if "grpo_exact_answer_share" in found:
         lines.append(f"exact answers on copy, reverse, add: SFT {found['sft_exact_answer_share']:.1%}, GRPO {found['grpo_exact_answer_share']:.1%}")
     return "\n".join(lines)
 
