@@ -105,6 +105,7 @@ def test_the_same_command_again_does_nothing(library: Path, finished: tuple[Path
     assert "pretrain" not in done.stderr
 
 
+@pytest.mark.slow
 def test_killed_at_five_moments_it_ends_in_the_same_bits(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:
     """Each kill is of a new build at another moment, the last two of one build; then the same command finishes it."""
     run, _, seconds = finished
