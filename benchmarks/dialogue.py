@@ -62,7 +62,7 @@ METHODS: dict[str, list[Any]] = {
 QUICK = {"ppo": {"episodes": 768, "rollouts": 128}, "lima": {"epochs": 2}, "openchat": {"epochs": 1}, "dpo": {"epochs": 1}, "reward": {"epochs": 1}}
 TOYS = 18_000  # prompts, a third of each kind; of those that are not held out SFT is shown so many solved
 TOY_SFT = {"copy": 250, "reverse": 250, "add": 5000}
-TOY_GRPO = {"method": "grpo", "group": 8, "batch": 256, "episodes": 76_800, "max_tokens": 12, "learning_rate_share": 0.03, "kl": 0.0}
+TOY_GRPO = {"method": "grpo", "group": 8, "batch": 256, "max_tokens": 12, "learning_rate_share": 0.03, "kl": 0.0}
 
 
 # --- data ----------------------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
     if set(only) & set(METHODS):
         found |= compared(data, runs, trained, tag, seeds, quick, only)
     if "grpo" in only:
-        found |= exact_answers(runs, trained, tag, seeds)
+        found |= exact_answers(runs, trained, tag, seeds, passes=8 if quick else 3, episodes=128_000 if quick else 76_800)
     return found
 
 
@@ -295,14 +295,14 @@ def compared(data: Path, runs: Path, trained: Run, tag: str, seeds: int, quick: 
     }  # fmt: skip
 
 
-def exact_answers(runs: Path, trained: Run, tag: str, seeds: int) -> dict[str, Any]:
-    """What GRPO makes of the toys."""
+def exact_answers(runs: Path, trained: Run, tag: str, seeds: int, passes: int, episodes: int) -> dict[str, Any]:
+    """What GRPO makes of the toys; `passes` of SFT before it, `episodes` of its own: a smaller base needs more."""
     toy = toys(runs)
     shares = []
     for seed in range(1, seeds + 1):
         given = ground(trained, runs, f"grpo-{tag}-{seed}", seed, {
-            "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": 3, "minutes": 60, "learning_rate_share": 1.0,
-            "stages": ["sft", {**TOY_GRPO, "held_out": HELD_OUT}],
+            "pairs": [toy["solved"]], "prompts": [toy["asked"]], "max_epochs": passes, "minutes": 60, "learning_rate_share": 1.0,
+            "stages": ["sft", {**TOY_GRPO, "episodes": episodes, "held_out": HELD_OUT}],
         })  # fmt: skip
         chain(given)
         counts = given.run.manifest("dialogue/2-grpo")["counts"]  # type: ignore[index]
