@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.conversations import in_epochs
 from groundup.dialogue.format.record import Labelled, Message, Ranking
 from groundup.dialogue.preference_batches import PackedPreferences, of_labelled, of_rankings
 from groundup.errors import GroundupError
@@ -45,7 +46,7 @@ def test_an_epoch_sees_each_element_once_and_steps_are_pure(words) -> None:
     elements, _ = of_rankings(ChatTemplate(words), RANKINGS, 33)
     one, other = source(words, elements, each=3, micro_batches=1), source(words, elements, each=3, micro_batches=1)
     assert one.steps_per_epoch == 3 and one.parts(0) == 1
-    seen = [one._element(place) for place in range(18)]
+    seen = [in_epochs(place, len(one.elements), one.seed) for place in range(18)]
     assert sorted(seen[:9]) == sorted(seen[9:]) == list(range(9)) and seen[:9] != seen[9:]
     for step in (5, 0):
         for name, value in one(step, 0).items():

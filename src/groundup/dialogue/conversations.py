@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -74,6 +75,18 @@ def best_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
     return bins
 
 
+def in_epochs(place: int, items: int, seed: int) -> int:
+    """The item at a place of an endless reading of so many: all of them once an epoch, each time in another seeded order."""
+    epoch, within = divmod(place, items)
+    return _order(items, seed + epoch)[within]
+
+
+@lru_cache(maxsize=8)
+def _order(items: int, seed: int) -> list[int]:
+    order: list[int] = torch.randperm(items, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order
+
+
 @dataclass
 class PackedConversations:
     """A batch source of the trainer: conversations in packed rows, each epoch in its own seeded order.
@@ -112,7 +125,6 @@ class PackedConversations:
                 f"every target is masked: none of {self.counts.conversations} conversations has an answer within "
                 f"{self.length} tokens", where="dialogue", do="Give pairs with shorter answers, or a longer context.",
             )
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -130,11 +142,7 @@ class PackedConversations:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _bin(self, place: int) -> list[int]:
-        epoch, within = divmod(place, len(self._bins))
-        if epoch != self._epoch:  # remembered for speed alone
-            generator = torch.Generator().manual_seed(self.seed + epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self._bins), generator=generator)
-        return self._bins[int(self._order[within])]
+        return self._bins[in_epochs(place, len(self._bins), self.seed)]
 
     def _row(self, items: list[int]) -> dict[str, Tensor]:
         T = self.length

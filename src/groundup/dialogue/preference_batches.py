@@ -16,12 +16,13 @@ Shapes: B rows, T time, A answers, P pairs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from groundup.dialogue.chat_template import ChatTemplate
+from groundup.dialogue.conversations import in_epochs
 from groundup.dialogue.format.record import Labelled, Ranking
 from groundup.dialogue.sequences import Answered, packed
 from groundup.errors import GroundupError
@@ -96,8 +97,6 @@ class PackedPreferences:
     scored: bool = False
     reference: list[list[float]] | None = None
     """By element, the sum of log-probabilities of each sequence's answer; see `measure`."""
-    _epoch: int = field(default=-1, repr=False)
-    _order: list[int] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if not self.elements:
@@ -118,7 +117,7 @@ class PackedPreferences:
     def __call__(self, step: int, micro: int) -> Batch:
         """The batch of (step, micro)."""
         first = (step * self.micro_batches + micro) * self.each
-        return self.batch([self._element(place) for place in range(first, first + self.each)])
+        return self.batch([in_epochs(place, len(self.elements), self.seed) for place in range(first, first + self.each)])
 
     def measure(self, sums: Callable[[Batch], Tensor]) -> None:
         """Fill `reference`: `sums` gives the log-probabilities of a batch's answers, (A,), under the model that tuning starts from."""
@@ -158,10 +157,3 @@ class PackedPreferences:
             batch["mismatched"] = torch.tensor([one for element in elements for one in element.mismatched])
             batch["groups"] = torch.tensor([group for group, element in enumerate(elements) for _ in element.sequences])
         return batch
-
-    def _element(self, place: int) -> int:
-        epoch, within = divmod(place, len(self.elements))
-        if epoch != self._epoch:  # remembered for speed alone
-            generator = torch.Generator().manual_seed(self.seed + epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self.elements), generator=generator).tolist()
-        return self._order[within]

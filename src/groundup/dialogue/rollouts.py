@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from groundup.dialogue.conversations import in_epochs
 from groundup.dialogue.reward_model import rows_of
 from groundup.dialogue.sequences import Answered, packed
 from groundup.generation.engine import Completion, Engine
@@ -258,7 +259,7 @@ class Rollouts:
         if number:
             self.beta.load(self._kept(number - 1)["beta"])
         wanted = self.answers // self.group
-        asked = [self._prompt(place) for place in range(number * wanted, (number + 1) * wanted)]
+        asked = [self.prompts[in_epochs(place, len(self.prompts), self.seed)] for place in range(number * wanted, (number + 1) * wanted)]
         mine = asked[world.rank :: world.size]
         seed = int(digest(self.seed, "round", number)[:12], 16) + world.rank
         written = self.author.write(mine, seed, n=self.group)
@@ -305,12 +306,6 @@ class Rollouts:
             parts = world.collect(measure())
             found.append([parts[place % world.size][place // world.size] for place in range(len(sequences))])
         return found[0], found[1], found[2] if len(found) > 2 else None
-
-    def _prompt(self, place: int) -> Asked:
-        """The prompts in a seeded order, each pass in another."""
-        epoch, within = divmod(place, len(self.prompts))
-        draw = torch.Generator().manual_seed(self.seed + epoch)
-        return self.prompts[int(torch.randperm(len(self.prompts), generator=draw)[within])]
 
     def _path(self, number: int) -> Path:
         return self.work / FOLDER / f"round-{number:06d}"
