@@ -14,6 +14,7 @@ import pytest
 import torch
 from grounds import files, ground, write_rows
 
+from groundup.dialogue import material
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.link import Ground
 from groundup.dialogue.rollouts import Asked, Author, Experience, Rollouts, logps_of
@@ -89,7 +90,12 @@ def test_instructgpt_end_to_end(after_sft: Callable[..., Ground]) -> None:
     assert whole["chain"] == ["1-sft", "2-reward", "3-ppo"] and whole["speaks"] == "3-ppo" and whole["digest"] == stage.digest
     (wins,) = whole["win_rates"]
     assert (wins["stage"], wins["over"]) == ("3-ppo", "1-sft") and wins["win_rate"] > 0.5 and wins["prompts"] > 5
-    assert not (stage.final / "rounds").exists() and len((stage.final / "shown.jsonl").read_text().splitlines()) == 5
+    assert not (stage.final / "rounds").exists()
+    # all that speak answer the same questions, which no later stage has learned from
+    assert len(whole["answers"]) == 5 and all(list(row["answers"]) == ["1-sft", "3-ppo"] for row in whole["answers"])
+    held = {task.prompt[0].content for task in material.tasks([], given.wish.preferences) if material.held_out(task.prompt, 0.2)}
+    assert {row["question"] for row in whole["answers"]} <= held
+    assert sum(any(map(str.isupper, row["answers"]["3-ppo"])) for row in whole["answers"]) >= 4
     # what is talked to has no critic
     speaker = Speaker.of(given.run.path)
     assert type(speaker.model()) is Decoder

@@ -84,8 +84,6 @@ def test_ten_pairs_are_learned_by_heart(tmp_path: Path, pairs: Path, words) -> N
     assert counts["conversations"] == 10 and counts["steps"] == 200 and counts["final_loss"] < 0.05
     assert len((stage.final / "pairs.jsonl").read_text().splitlines()) == 10
     assert definitions(run.path / "dialogue") == []
-    shown = [json.loads(line) for line in (stage.final / "shown.jsonl").read_text().splitlines()]
-    assert [one["answer"] for one in shown] == list(PAIRS.values())[:5] and [one["question"] for one in shown] == list(PAIRS)[:5]
     again = tune(run, **upstream(run, words, 200))
     assert again.done and again.digest == stage.digest
 

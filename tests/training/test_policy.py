@@ -24,6 +24,7 @@ from groundup.training.policy import (
     shaped_rewards,
     token_weights,
     whiten,
+    with_unfinished,
 )  # fmt: skip
 from groundup.training.policy_losses import Policy, Reinforce, clipped_loss, reinforce_loss, value_loss
 from groundup.training.value_head import ActorCritic, ScoredDecoder
@@ -98,6 +99,15 @@ def test_group_baselines() -> None:
     for found in (rloo_advantages(torch.ones(2, 4)), group_advantages(torch.ones(2, 4))):
         assert not found.any()
     assert rloo_advantages(scores[:, :1]).equal(scores[:, :1])
+
+
+def test_no_end_is_worse_than_most_ends_wherever_scores_lie() -> None:
+    scores, ended = [1.0, 9.0, 3.0, -4.0], [True, False, True, False]
+    assert with_unfinished(scores, ended, -1.0) == pytest.approx([1, 1, 3, 1])  # mean 2, deviation 1
+    assert with_unfinished([score - 100 for score in scores], ended, -1.0) == pytest.approx([-99, -99, -97, -99])
+    assert with_unfinished(scores, [True] * 4, -1.0) == scores
+    assert with_unfinished([1.0, 5.0], [True, False], -2.0) == [1.0, 1.0]  # one end: there is no spread
+    assert with_unfinished([1.0, 5.0], [False, False], -2.0) == [3.0, 3.0]  # and none: nothing is better than another
 
 
 def test_tokens_are_weighed_three_ways() -> None:

@@ -3,23 +3,20 @@
     dialogue/2-reward/
       step-0000040/          the model, a checkpoint like pretraining's
       tokenizer.json, chat.json, chat_template.jinja      how it is talked to (speaker.py)
-      shown.jsonl            what it answers to a few questions, for the report
       ...                    what else the method keeps
       manifest.json
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from groundup.dialogue.speaker import Speaker, Speech
+from groundup.dialogue.speaker import Speech
 from groundup.errors import RequestError
 from groundup.generation.engine import Engine
-from groundup.generation.sampling import SamplingSettings
 from groundup.models.build import Model, build
 from groundup.models.decoder import Decoder
 from groundup.models.presets import adamw_rate
@@ -38,8 +35,6 @@ from groundup.training.parallel import World
 from groundup.training.schedules import Schedule
 from groundup.training.spread import spread
 from groundup.training.trainer import Evaluate, Settings, Summary, train
-
-SHOWN_QUESTIONS, SHOWN_TOKENS = 5, 120
 
 
 @dataclass(frozen=True)
@@ -168,14 +163,8 @@ class Link:
         for name, text in self.speech.files.items():
             self.stage.write(name, text)
 
-    def finish(self, summary: Summary, questions: Sequence[str], **counts: Any) -> None:
-        """Answer the questions and end the stage. Its figures are the trainer's and these."""
-        if questions and not self.stage.run.follows:
-            engine, template = Speaker.at(self.stage.work).engine(), self.speech.template
-            settings = SamplingSettings(temperature=0.0, max_tokens=min(SHOWN_TOKENS, engine.context // 2))
-            prompts = [template.ask(question)[-(engine.context - 1) :] for question in questions[:SHOWN_QUESTIONS]]
-            answers = [found[0].text for found in engine.generate_many(prompts, settings)]
-            self.write("shown.jsonl", [json.dumps({"question": q, "answer": a}, ensure_ascii=False) for q, a in zip(questions, answers, strict=False)])
+    def finish(self, summary: Summary, **counts: Any) -> None:
+        """End the stage. Its figures are the trainer's and these."""
         figures = asdict(summary)
         self.stage.finish({
             "method": self.wish.method, **counts, "steps": summary.steps, "final_loss": figures["final_loss"],

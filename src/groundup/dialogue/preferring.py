@@ -49,14 +49,14 @@ def reward(link: Link) -> None:
     look = _look(objective, _batches(link, held_out, len(held_out), model.config.context, scored=True)) if held_out else None
     summary = link.train(model, objective, batches, settings, look)
     if link.stage.run.follows:
-        link.finish(summary, [])
+        link.finish(summary)
         return
     judged = RewardModel(_merged(link, summary.checkpoint.name), link.speech.words.special["<|pad|>"])
     found = measured(judged, learned, held_out)
     write_json(link.stage.work / FILE, found)
     if "accuracy" in found:
         say(f"{link.title}: {found['accuracy']:.1%} of {found['held_out_pairs']:,} held-out pairs right; the longer answer wins: {found['length_accuracy']:.1%}; chance: 50 %")
-    link.finish(summary, [], **{name: value for name, value in found.items() if name != "calibration"}, passes=wish.epochs, elements=len(learned))
+    link.finish(summary, **{name: value for name, value in found.items() if name != "calibration"}, passes=wish.epochs, elements=len(learned))
 
 
 def prefer(link: Link) -> None:
@@ -80,9 +80,7 @@ def prefer(link: Link) -> None:
     summary = link.train(model, objective, batches, settings, None if unseen is None else _look(objective, unseen))
     looks = link.stage.run.events("evaluation", link.stage.key)
     last = {name: value for name, value in looks[-1].items() if name.startswith("held_out")} if looks else {}
-    tasks = material.tasks([], link.ground.wish.preferences) if wish.method != "kto" else []
-    asked = [task.prompt[-1].content for task in tasks if len(task.prompt) == 1 and material.held_out(task.prompt, wish.held_out)]
-    link.finish(summary, link.ground.wish.questions or asked, elements=len(learned), held_out_elements=len(held_out), passes=wish.epochs, **last)
+    link.finish(summary, elements=len(learned), held_out_elements=len(held_out), passes=wish.epochs, **last)
 
 
 def _objective(wish: Preference) -> Objective:

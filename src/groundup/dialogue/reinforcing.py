@@ -93,8 +93,7 @@ def reinforce(link: Link) -> None:
         shutil.rmtree(link.stage.work / FOLDER, ignore_errors=True)
     looks = link.stage.run.events("evaluation", link.stage.key)
     last = {name: value for name, value in looks[-1].items() if name.startswith("held_out")} if looks else {}
-    asked = [task.prompt[-1].content for task in _tasks(link) if len(task.prompt) == 1 and material.held_out(task.prompt, wish.held_out)]
-    link.finish(summary, link.ground.wish.questions or asked, prompts=len(learned), held_out_prompts=len(held_out), episodes=rounds * answers, before=first, **last)
+    link.finish(summary, prompts=len(learned), held_out_prompts=len(held_out), episodes=rounds * answers, before=first, **last)
 
 
 def _tasks(link: Link) -> list[Task]:

@@ -196,7 +196,7 @@ class Rollouts:
     precision: Precision = "fp32"
     """The trainer's."""
     unfinished: float | None = None
-    """Score of an answer without an end, in place of its own."""
+    """Score of an answer without an end, in place of its own: deviations from the mean of its round's with one."""
     pretraining: Batches | None = None
     """Text to mix in."""
     coefficient: float = 0.0
@@ -268,7 +268,7 @@ class Rollouts:
             written, scores = _all(world, written), _all(world, scores)
         raw, used = scores, self.beta.beta
         if self.unfinished is not None:
-            scores = [score if one.ended else self.unfinished for one, score in zip(written, scores, strict=True)]
+            scores = policy.with_unfinished(scores, [one.ended for one in written], self.unfinished)
         figures = {
             "score": sum(scores) / len(scores), "score_as_it_stands": sum(raw) / len(raw), "beta": used,
             "response_tokens": sum(len(one.sequence.tokens) - one.sequence.asked for one in written) / len(written),

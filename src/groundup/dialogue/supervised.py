@@ -88,9 +88,8 @@ def supervise(link: Link) -> None:
     look = _answer_loss(pack(unseen, EVALUATED_ROWS, 1)) if unseen else None
     summary = link.train(model, objective, batches, settings, look, cut=True)
     chosen = _choose(link, wish, settings) if isinstance(wish, Lima) else {}
-    asked = [talk.messages[-2].content for talk in talks if len(talk.messages) == 2]
     link.finish(
-        replace(summary, steps=chosen.get("chosen_step", summary.steps)), ground.wish.questions or asked, **asdict(batches.counts),
+        replace(summary, steps=chosen.get("chosen_step", summary.steps)), **asdict(batches.counts),
         passes=round(settings.steps / batches.steps_per_epoch, 3), held_out_definitions=len(entries), **chosen,
     )  # fmt: skip
 

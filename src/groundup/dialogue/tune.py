@@ -24,9 +24,9 @@ from groundup.dialogue.classes import Classes
 from groundup.dialogue.link import Ground, Link
 from groundup.dialogue.preferring import prefer, reward
 from groundup.dialogue.reinforcing import reinforce
+from groundup.dialogue.side_by_side import held_out_prompts, questions, side_by_side, win_rates
 from groundup.dialogue.speaker import Speaker, Speech, usual_format
 from groundup.dialogue.supervised import supervise
-from groundup.dialogue.wins import held_out_prompts, win_rates
 from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig
 from groundup.models.presets import adamw_rate
@@ -134,7 +134,7 @@ def files_of(method: Method, wish: Dialogue) -> dict[str, list[str]]:
 def _opened(ground: Ground, number: int, method: Method, inputs: dict[str, str]) -> Stage:
     """The stage of a method, done or to be worked on."""
     run, wish, files = ground.run, ground.wish, files_of(method, ground.wish)
-    section: dict[str, Any] = {"format": wish.format, "lora": wish.lora.model_dump() if wish.lora else None, "questions": wish.questions, **files}
+    section: dict[str, Any] = {"format": wish.format, "lora": wish.lora.model_dump() if wish.lora else None, **files}
     if method.method == "sft":
         section |= wish.model_dump(include={"minutes", "steps", "max_epochs", "learning_rate_share"})
     return run.stage(
@@ -161,16 +161,17 @@ def _set_aside(run: Run, wish: Dialogue) -> None:
 
 
 def _sum_up(ground: Ground, stages: list[Stage], speaks: Stage) -> None:
-    """The folder's own manifest: the chain, its win rates where it has a reward model, and the figures of whom one talks to."""
+    """The folder's own manifest: the chain, what its stages answer side by side, its win rates where it has a reward model, and the figures
+    of whom one talks to."""
     manifests = [stage.manifest for stage in stages if stage.manifest is not None]
     assert speaks.manifest is not None
-    path, key = ground.run.path / FOLDER / "manifest.json", digest([one["key"] for one in manifests])
+    path, key = ground.run.path / FOLDER / "manifest.json", digest([one["key"] for one in manifests], ground.wish.questions)
     if path.is_file() and read_json(path).get("key") == key:
         return
+    speaking = {stage.name: stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method.method not in SILENT}
     wins: list[dict[str, Any]] = []
     judge = next((method for method in ground.wish.stages if isinstance(method, Reward)), None)
     if judge is not None:
-        speaking = {stage.name: stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method.method not in SILENT}
         folder = next(stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method is judge)
         prompts = held_out_prompts(ground.wish.preferences, judge.held_out) if len(speaking) > 1 else []
         wins = win_rates(speaking, folder, prompts) if prompts else []
@@ -178,6 +179,7 @@ def _sum_up(ground: Ground, stages: list[Stage], speaks: Stage) -> None:
         "format": FORMAT, "stage": "tune", "key": key, "digest": speaks.digest, "depends": {},
         "inputs": ground.inputs, "versions": speaks.manifest["versions"],
         "chain": [one["stage"] for one in manifests], "speaks": speaks.name, "win_rates": wins,
+        "answers": side_by_side(speaking, questions(ground.wish)) if len(speaking) > 1 else [],
         "counts": speaks.manifest["counts"], "seconds": round(sum(one["seconds"] for one in manifests), 3),
     })  # fmt: skip
 

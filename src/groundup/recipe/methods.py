@@ -159,7 +159,8 @@ class Ppo(_OnPolicy):
     pretraining: Annotated[float, Field(ge=0)] = 27.8
     """PPO-ptx: weight of the next-token loss on the build's own text, as many rows of it as of answers; 0: none."""
     unfinished: float = -1.0
-    """Score of an answer that came to no end (Huang et al. 2024, arXiv 2403.17031, detail 2.3: -1); the reward model never saw one."""
+    """Score of an answer that came to no end, in deviations from the mean of the round's that did (Huang et al. 2024, arXiv 2403.17031,
+    detail 2.3: -1 as it stands, of scores that lie about 0); the reward model never saw one."""
 
 
 class Group(_OnPolicy):
@@ -180,7 +181,7 @@ class Group(_OnPolicy):
     weigh: Literal["token", "sequence", "constant"] = "sequence"
     """grpo: what counts the same, each token (DAPO), each answer (GRPO's equation 3), or neither's length (Dr. GRPO)."""
     unfinished: float | None = None
-    """Score of an answer that came to no end; not given: what rule or reward model say of it as it stands."""
+    """The same as PPO's; not given: what rule or reward model say of it as it stands."""
 
     @property
     def answers(self) -> int:

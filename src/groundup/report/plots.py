@@ -65,11 +65,12 @@ def loss(
     label: str,
     steps: list[int],
     losses: list[float],
+    unit: str = "loss (nats a token)",
     *,
     unseen: tuple[list[int], list[float]] | None = None,
 ) -> Markup:
     """A training loss, raw and smoothed; `unseen` is a second, sparse curve of the same loss on text not trained on."""
-    axes = _axes("step", "loss (nats a token)")
+    axes = _axes("step", unit)
     smoothed = smooth(losses)
     axes.plot(*_thinned(steps, losses), color=FAINT, linewidth=1)
     axes.plot(*_thinned(steps, smoothed), color=MODEL, linewidth=2.2)
@@ -263,9 +264,8 @@ def _svg(axes: Axes, name: str, label: str) -> Markup:
         count=1,
     )
     text = re.sub(r" font-family: [^;\"]*;| transform=\"rotate\(-0 [^)]*\)\"", "", text)
-    text = re.sub(
-        r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text
-    )  # a hundredth of a pixel is plenty
+    # a hundredth of a pixel is plenty; figures that are read stand between the tags
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0]), text)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'((?:xlink:)?href="#|url\(#)', lambda m: f"{m[1].removeprefix('xlink:')}{name}-", text)

@@ -156,7 +156,6 @@ def settings(material: Material) -> list[tuple[str, str]]:
         ("Steps", _with(words.count, plan.get("steps"))),
         ("Tokens a step", _with(words.count, plan.get("batch_tokens"))),
         ("Rows a forward pass", _with(words.count, plan.get("micro_batch"))),
-        ("Steps of tuning", _with(words.count, material.counts("tune").get("steps"))),
         ("Peak learning rate", _with("{:g}", plan.get("optimizer", {}).get("learning_rate"))),
         ("Precision", plan.get("precision")),
         ("torch.compile", {True: "on", False: "off"}.get(plan.get("compile", ""))),

@@ -17,6 +17,7 @@ Shapes: B rows, T time, P prompts, K answers of a prompt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,6 +95,17 @@ def whiten(x: Tensor, mask: Tensor, over: Moments, *, shift: bool = True, eps: f
     """
     white = (x.double() - over.mean) / (over.deviation + eps)
     return ((white if shift else white + over.mean) * (mask > 0)).to(x.dtype)
+
+
+def with_unfinished(scores: Sequence[float], ended: Sequence[bool], deviations: float) -> list[float]:
+    """Scores of answers, those without an end so many deviations from the mean of those with one (or at it, where none has).
+
+    Huang et al. 2024 (2403.17031, detail 2.3) give them -1 as it stands. That is a penalty only where scores lie about 0: the answers of a
+    small model, whose scores average -2, would be rewarded for never coming to an end.
+    """
+    finished = torch.tensor([score for score, end in zip(scores, ended, strict=True) if end] or list(scores), dtype=torch.float64)
+    instead = float(finished.mean() + deviations * finished.std(correction=0)) if any(ended) else float(finished.mean())
+    return [score if end else instead for score, end in zip(scores, ended, strict=True)]
 
 
 def rloo_advantages(scores_PK: Tensor) -> Tensor:
