@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from groundup.dialogue import reference_pages
 from groundup.dialogue.definitions import Entry
@@ -12,11 +14,13 @@ from groundup.dialogue.format.conversations import read_conversations
 from groundup.dialogue.format.preferences import read_labelled, read_rankings
 from groundup.dialogue.format.prompts import Task, read_tasks
 from groundup.dialogue.format.record import Conversation, Labelled, Message, Ranking
-from groundup.dialogue.format.rows import rows
+from groundup.dialogue.format.rows import Bad, BlankRow, rows
 from groundup.errors import GroundupError, RequestError
+from groundup.progress import say
 from groundup.run import Stage, digest, digest_file
 
 REFERENCE_PAGES = "reference-pages"
+T = TypeVar("T")
 
 
 def contents(names: Sequence[str], where: str) -> str:
@@ -37,7 +41,7 @@ def conversations(names: Sequence[str], collected: Stage | None, cleaned: Stage 
     held_out: list[Entry] = []
     for name in names:
         if name != REFERENCE_PAGES:
-            talks += (talk for _, talk in read_conversations(Path(name).expanduser()))
+            talks += (talk for _, talk in _read(read_conversations, name))
         elif collected is not None and cleaned is not None:
             reference = reference_pages.load(collected.final, cleaned.final)
             talks += reference_pages.pairs(reference.train)
@@ -53,7 +57,7 @@ def conversations(names: Sequence[str], collected: Stage | None, cleaned: Stage 
 def rankings(names: Sequence[str]) -> list[Ranking]:
     """The rankings of these files."""
     _some(names, "preferences")
-    return [one for name in names for _, one in read_rankings(Path(name).expanduser())]
+    return [one for name in names for _, one in _read(read_rankings, name)]
 
 
 def labelled(names: Sequence[str]) -> list[Labelled]:
@@ -61,12 +65,11 @@ def labelled(names: Sequence[str]) -> list[Labelled]:
     _some(names, "preferences")
     found: list[Labelled] = []
     for name in names:
-        path = Path(name).expanduser()
-        _, first = next(iter(rows(path)), (0, {}))
+        _, first = next(iter(rows(Path(name).expanduser())), (0, {}))
         if "good" in first or "label" in first:
-            found += (one for _, one in read_labelled(path))
+            found += (one for _, one in _read(read_labelled, name))
             continue
-        for _, one in read_rankings(path):
+        for _, one in _read(read_rankings, name):
             better, worse = (one.answers[one.ranks.index(rank)] for rank in (min(one.ranks), max(one.ranks)))
             found += (Labelled(one.prompt, answer, good, one.source) for answer, good in ((better, True), (worse, False)))
     return found
@@ -75,7 +78,7 @@ def labelled(names: Sequence[str]) -> list[Labelled]:
 def tasks(prompts: Sequence[str], preferences: Sequence[str]) -> list[Task]:
     """The prompts of these files, or else those of the preferences; each once."""
     if prompts:
-        found: Iterable[Task] = (task for name in prompts for task in read_tasks(Path(name).expanduser()))
+        found: Iterable[Task] = (task for name in prompts for task in _read(read_tasks, name))
     else:
         _some(preferences, "prompts")
         found = (Task(one.prompt) for one in rankings(preferences))
@@ -83,6 +86,23 @@ def tasks(prompts: Sequence[str], preferences: Sequence[str]) -> list[Task]:
     for task in found:
         once.setdefault(said(task.prompt), task)
     return list(once.values())
+
+
+def _read(reader: Callable[[Path, Bad], Iterable[T]], name: str) -> list[T]:
+    """The records of a file, without rows in which somebody says nothing: those are counted aloud. Raises RequestError for any other that cannot be read."""
+    bad: Bad = []
+    found = list(reader(Path(name).expanduser(), bad))
+    if (wrong := next((error for error in bad if not isinstance(error, BlankRow)), None)) is not None:
+        raise wrong
+    if bad:
+        _say(f"{bad[0].where}: {bad[0].what}; left out, {len(bad):,} such in this file (groundup tune --lint names them)")
+    return found
+
+
+@cache
+def _say(text: str) -> None:
+    """Once a process, however often a file is read."""
+    say(text)
 
 
 def said(messages: Sequence[Message]) -> str:

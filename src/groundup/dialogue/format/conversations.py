@@ -13,7 +13,8 @@
 A table (CSV) has the same names in its header. Of a P3 row's end a written "<|endoftext|>" is taken off, and of a prompt the
 frame that Alpaca put around instructions ("Below is an instruction ... ### Response:"): the chat template says that already.
 
-A row that is none of these, or whose speakers do not take turns, is an error that names file, row, and what to do.
+A row that is none of these, or whose speakers do not take turns, is an error that names file, row, and what to do; one in which somebody
+says nothing is told apart (`BlankRow`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundup.dialogue.format.record import ROLES, Conversation, Message, Role, order_problem
-from groundup.dialogue.format.rows import Bad, Row, refuse, refused, rows
+from groundup.dialogue.format.rows import Bad, BlankRow, Row, refuse, rows
+from groundup.errors import RequestError
 
 SPEAKERS: dict[str, Role] = {
     "human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bard": "assistant",
@@ -46,6 +48,14 @@ class Misread(Exception):
         super().__init__(what)
         self.do = do
 
+    def at(self, path: Path, number: int) -> RequestError:
+        """The error of the row."""
+        return (BlankRow if isinstance(self, Blank) else RequestError)(str(self), where=f"{path}:{number}", do=self.do)
+
+
+class Blank(Misread):
+    """Where a text should be, there is nothing in it."""
+
 
 class Shape(NamedTuple):
     """A way in which conversations are written down."""
@@ -66,7 +76,7 @@ def read_conversations(path: Path, bad: Bad | None = None) -> Iterator[tuple[int
             if problem := order_problem(made.messages):
                 raise Misread(problem, "After an optional system message, let user and assistant take turns, and the assistant have the last word.")
         except Misread as error:
-            refuse(refused(path, number, str(error), error.do), bad)
+            refuse(error.at(path, number), bad)
             continue
         yield number, made if made.source else Conversation(made.messages, made.condition, path.name)
 
@@ -116,7 +126,7 @@ def message_of(value: Any) -> Message:
 def filled(text: Any, whose: str) -> str:
     """A text that says something. Raises Misread."""
     if not isinstance(text, str) or not text.strip():
-        raise Misread(f"{whose} no text", "Give text that is not empty, or take the row out.")
+        raise (Blank if isinstance(text, str) else Misread)(f"{whose} no text", "Give text that is not empty, or take the row out.")
     return text
 
 

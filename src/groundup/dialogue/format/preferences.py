@@ -33,7 +33,7 @@ from groundup.dialogue.format.conversations import (
     transcript,
 )
 from groundup.dialogue.format.record import Labelled, Message, Ranking, order_problem
-from groundup.dialogue.format.rows import Bad, Row, refuse, refused, rows
+from groundup.dialogue.format.rows import Bad, Row, refuse, rows
 
 YES, NO = (True, 1, "true", "True", "1", "yes"), (False, 0, "false", "False", "0", "no")
 
@@ -48,7 +48,7 @@ def read_rankings(path: Path, bad: Bad | None = None) -> Iterator[tuple[int, Ran
                 if not one.pairs:
                     raise Misread("no answer is better than another", "Give at least two answers of different rank, or take the row out.")
         except Misread as error:
-            refuse(refused(path, number, str(error), error.do), bad)
+            refuse(error.at(path, number), bad)
             continue
         for one in found:
             yield number, one if one.source else Ranking(one.prompt, one.answers, one.ranks, path.name)
@@ -61,7 +61,7 @@ def read_labelled(path: Path, bad: Bad | None = None) -> Iterator[tuple[int, Lab
             one = labelled(row)
             _checked(one.prompt)
         except Misread as error:
-            refuse(refused(path, number, str(error), error.do), bad)
+            refuse(error.at(path, number), bad)
             continue
         yield number, one if one.source else Labelled(one.prompt, one.answer, one.good, path.name)
 

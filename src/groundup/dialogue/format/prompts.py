@@ -16,7 +16,7 @@ from typing import Any
 from groundup.dialogue.format.conversations import Misread
 from groundup.dialogue.format.preferences import prompt_in
 from groundup.dialogue.format.record import Message, order_problem
-from groundup.dialogue.format.rows import Bad, refuse, refused, rows
+from groundup.dialogue.format.rows import Bad, refuse, rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ def read_tasks(path: Path, bad: Bad | None = None) -> Iterator[Task]:
             if rule is not None and not isinstance(rule, dict):
                 raise Misread("`verify` is no object", 'Write {"kind": "exact", "answer": "..."}.')
         except Misread as error:
-            refuse(refused(path, number, str(error), error.do), bad)
+            refuse(error.at(path, number), bad)
             continue
         yield Task(prompt, rule, f"{path}:{number}")

@@ -62,6 +62,11 @@ def rows(path: Path, bad: Bad | None = None) -> Iterator[tuple[int, Row]]:
         raise refused(path, number + 1, f"the file ends early or is damaged ({said[:200]})", "Fetch it again.") from None
 
 
+class BlankRow(RequestError):
+    """A row in its right form in which somebody says nothing. Published sets have a few (hh-rlhf, Alpaca): nothing can be learned from them, and
+    nothing is lost with them."""
+
+
 def refused(path: Path, number: int, what: str, do: str) -> RequestError:
     """The error of one row."""
     return RequestError(what, where=f"{path}:{number}", do=do)
