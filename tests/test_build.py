@@ -154,6 +154,8 @@ def test_report_prints_the_figures_of_a_finished_build(library: Path, finished: 
         (("build", "recipe.yaml", *SMALL, "tokens.vocabulary=60000", "--name", "large"), 1, "larger than"),
         (("build", "recipe.yaml", *SMALL, "model.context=2000000", "training.batch_tokens=2000000", "--name", "long"), 1, "shorter than one context"),
         (("build", "recipe.yaml", "clean.length.min_characters=100000", "--name", "none"), 1, "no document"),
+        (("build", "recipe.yaml", "dialogue.pairs=[gone.jsonl]", "--name", "untaught"), 2, "gone.jsonl: no such file"),
+        (("build", "recipe.yaml", "dialogue.stages=[sft, dpo]", "--name", "unpaired"), 2, "dpo has nothing to learn from"),
         (("generate", "nowhere", "x"), 2, "no run here"),
         (("build",), 2, "Missing argument"),
         (("report", "texts"), 2, "no run here"),
@@ -166,6 +168,8 @@ def test_a_wrong_request_gets_one_clear_line(library: Path, arguments: tuple[str
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    if "dialogue" in arguments[-3:][0]:  # what tuning lacks is said before anything is collected
+        assert not (library / "runs" / arguments[-1] / "corpus").exists()
 
 
 def test_a_run_in_use_is_refused(library: Path, finished: tuple[Path, dict[str, Any], float]) -> None:

@@ -52,6 +52,8 @@ def build(run: Run, until: str = "report") -> dict[str, Any]:
     """Build a run up to a stage of STAGES; returns the figures of what is finished."""
     last = STAGES.index(until)
     papers = of_build.papers(run.recipe) if last >= 5 else []  # what is missing is said before the work
+    if last >= 4 and run.recipe.dialogue is not None:
+        tuning.ready(run.recipe.dialogue)
     papers_on_the_way = of_build.papers(run.recipe, while_training=True) if last >= 3 else []
     collected = collect(run)
     if last >= 1:

@@ -253,9 +253,9 @@ def test_what_is_wrong_is_said(tmp_path: Path, after_sft: Callable[..., Ground])
     mixed = write_rows(tmp_path / "mixed.jsonl", [{"prompt": "a"}, {"prompt": "b", "verify": {"kind": "exact", "answer": "x"}}])
     long = write_rows(tmp_path / "long.jsonl", [{"prompt": "a" * 90, "chosen": "b", "rejected": "c"}])
     cases: list[tuple[list[Any], dict[str, Any], type[Exception], str]] = [
-        (["ppo"], {"prompts": [prompts]}, RequestError, "Put `reward` before it"),
+        (["ppo"], {"prompts": [prompts]}, RequestError, "Put `reward` before it"), (["ppo"], {}, RequestError, "Put `reward` before it"),
         ([{"method": "grpo", "batch": 4, "group": 2}], {"prompts": [mixed]}, RequestError, "of 2 prompts have no rule"),
-        (["dpo"], {"preferences": []}, RequestError, "no file to learn from"),
+        (["dpo"], {"preferences": []}, RequestError, "dpo has nothing to learn from"),
         (["dpo"], {"preferences": [str(tmp_path / "none.jsonl")]}, RequestError, "no such file"),
         (["dpo"], {"preferences": [long]}, GroundupError, "no preference is left"),
         ([{"method": "grpo", "batch": 4, "group": 2}], {"prompts": [long]}, GroundupError, "no prompt is left"),

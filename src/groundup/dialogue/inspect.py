@@ -14,7 +14,7 @@ from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.format.rows import Bad
 from groundup.dialogue.lint import Report, lint, lint_file
 from groundup.dialogue.overlap import TestQuestions
-from groundup.dialogue.tune import files_of, speech_of
+from groundup.dialogue.tune import files_of, ready, speech_of
 from groundup.dialogue.view import show_all
 from groundup.errors import RequestError
 from groundup.run import Run, read_json
@@ -39,6 +39,7 @@ class Inspected:
         wish = run.recipe.dialogue
         if wish is None:
             raise RequestError("the recipe has no dialogue section", where=run.recipe.name, do="Add one, or say --method.")
+        ready(wish)
         files: dict[str, list[str]] = {}
         for stage in wish.stages:
             files.update({kind: names for kind, names in files_of(stage, wish).items() if kind != "prompts"})

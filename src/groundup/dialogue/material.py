@@ -23,16 +23,18 @@ REFERENCE_PAGES = "reference-pages"
 T = TypeVar("T")
 
 
+def exist(names: Sequence[str], where: str) -> list[Path]:
+    """The named files. Raises RequestError for one that is missing."""
+    paths = [Path(name).expanduser() for name in names if name != REFERENCE_PAGES]
+    for path in paths:
+        if not path.is_file():
+            raise RequestError("no such file", where=str(path), do=f"Correct {where}.")
+    return paths
+
+
 def contents(names: Sequence[str], where: str) -> str:
     """A digest of the contents of the named files, so that a changed file is noticed. Raises RequestError for one that is missing."""
-    found = []
-    for name in names:
-        if name != REFERENCE_PAGES:
-            path = Path(name).expanduser()
-            if not path.is_file():
-                raise RequestError("no such file", where=str(path), do=f"Correct {where}.")
-            found.append(digest_file(path))
-    return digest(found)
+    return digest([digest_file(path) for path in exist(names, where)])
 
 
 def conversations(names: Sequence[str], collected: Stage | None, cleaned: Stage | None) -> tuple[list[Conversation], list[Entry]]:
@@ -56,13 +58,11 @@ def conversations(names: Sequence[str], collected: Stage | None, cleaned: Stage 
 
 def rankings(names: Sequence[str]) -> list[Ranking]:
     """The rankings of these files."""
-    _some(names, "preferences")
     return [one for name in names for _, one in _read(read_rankings, name)]
 
 
 def labelled(names: Sequence[str]) -> list[Labelled]:
     """The labelled answers of these files; of a ranking the best answer was liked, and the worst was not."""
-    _some(names, "preferences")
     found: list[Labelled] = []
     for name in names:
         _, first = next(iter(rows(Path(name).expanduser())), (0, {}))
@@ -80,7 +80,6 @@ def tasks(prompts: Sequence[str], preferences: Sequence[str]) -> list[Task]:
     if prompts:
         found: Iterable[Task] = (task for name in prompts for task in _read(read_tasks, name))
     else:
-        _some(preferences, "prompts")
         found = (Task(one.prompt) for one in rankings(preferences))
     once: dict[str, Task] = {}
     for task in found:
@@ -114,8 +113,3 @@ def held_out(prompt: Sequence[Message], share: float) -> bool:
     """Whether a prompt belongs to the share that nothing is learned from: it hangs on its text alone, so that all stages hold out the same."""
     drawn = int.from_bytes(hashlib.blake2b(said(prompt).encode(), digest_size=4).digest(), "big")
     return drawn < share * 2**32
-
-
-def _some(names: Sequence[str], what: str) -> None:
-    if not names:
-        raise RequestError("there is no file to learn from", where=f"dialogue.{what}", do=f"Name files in dialogue.{what}.")

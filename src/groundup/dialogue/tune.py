@@ -31,7 +31,7 @@ from groundup.errors import GroundupError, RequestError
 from groundup.models.config import ModelConfig
 from groundup.models.presets import adamw_rate
 from groundup.recipe import Dialogue
-from groundup.recipe.methods import OpenChat, Reward
+from groundup.recipe.methods import Group, OpenChat, Ppo, Reward
 from groundup.recipe.methods import Stage as Method
 from groundup.run import FORMAT, Run, Stage, digest, digest_file, read_json, write_json
 from groundup.training import checkpoint
@@ -86,8 +86,7 @@ def tune_imported(run: Run) -> Stage:
 def chain(ground: Ground) -> Stage:
     """Do what is not done of a chain."""
     run, wish = ground.run, ground.wish
-    if all(method.method in SILENT for method in wish.stages):
-        raise RequestError("a chain without a stage that speaks", where="dialogue.stages", do="Begin it with sft.")
+    ready(wish)
     speech = speech_of(ground.tokenizer, wish)
     if not run.follows:
         _set_aside(run, wish)
@@ -110,6 +109,21 @@ def chain(ground: Ground) -> Stage:
     if not run.follows:
         _sum_up(ground, stages, speaks)
     return speaks
+
+
+def ready(wish: Dialogue) -> None:
+    """Look, before any work, whether a chain has what its stages need. Raises RequestError for what is missing."""
+    if all(method.method in SILENT for method in wish.stages):
+        raise RequestError("a chain without a stage that speaks", where="dialogue.stages", do="Begin it with sft.")
+    judged = False
+    for method in wish.stages:
+        for kind, names in files_of(method, wish).items():
+            if not names:
+                raise RequestError(f"{method.method} has nothing to learn from", where=f"dialogue.{kind}", do=f"Name files in dialogue.{kind}.")
+            material.exist(names, f"dialogue.{kind}")
+        if isinstance(method, Ppo | Group) and not judged and not wish.prompts:
+            raise RequestError(f"{method.method} has nothing to score answers with", where="dialogue.stages", do="Put `reward` before it, or give prompts with rules (`verify`).")
+        judged = judged or method.method in SILENT
 
 
 def speech_of(tokenizer: str, wish: Dialogue) -> Speech:
