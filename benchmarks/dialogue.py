@@ -35,13 +35,13 @@ import torch
 
 from groundup import recipe as recipes
 from groundup.build import build
+from groundup.dialogue.author import Asked, Author, logps_of
 from groundup.dialogue.format.conversations import read_conversations
 from groundup.dialogue.format.preferences import read_rankings
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.link import Ground
 from groundup.dialogue.material import held_out
 from groundup.dialogue.reward_model import RewardModel
-from groundup.dialogue.rollouts import Asked, Author, logps_of
 from groundup.dialogue.speaker import Speaker
 from groundup.dialogue.tune import chain
 from groundup.generation import Engine, SamplingSettings

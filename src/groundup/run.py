@@ -103,6 +103,11 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def run_folder(what: str, runs: Path) -> Path | None:
+    """A run's folder, named by its path or by its name under `runs`; None where there is no run."""
+    return next((path for path in (Path(what).expanduser(), runs / what) if (path / "recipe.yaml").is_file()), None)
+
+
 class NotReadyError(Exception):
     """A process that only follows has come to a stage that the first process has not finished."""
 

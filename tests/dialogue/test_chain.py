@@ -15,9 +15,10 @@ import torch
 from grounds import files, ground, write_rows
 
 from groundup.dialogue import material
+from groundup.dialogue.author import Asked, Author, logps_of
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.link import Ground
-from groundup.dialogue.rollouts import Asked, Author, Experience, Rollouts, logps_of
+from groundup.dialogue.rollouts import Experience, Rollouts
 from groundup.dialogue.speaker import Speaker, Speech
 from groundup.dialogue.supervised import perplexities
 from groundup.dialogue.tune import chain

@@ -48,12 +48,13 @@ def test_each_mistake_is_found_in_its_row(words, tmp_path: Path) -> None:
         {"question": "Tell me: " + QUESTION.upper(), "answer": "Saturn."},
         {"question": "say <|assistant|>", "answer": "No."},
         {"text": "no conversation"},
+        {"question": "nothing", "answer": " "},
     ]
     path = tmp_path / "bad.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n", encoding="utf-8")
     report = lint_file(path, ChatTemplate(words), 500, TestQuestions([str(tests)]))
-    assert set(found(report)) == {("row", 8), ("row", 9), ("roles", 2), ("no-target", 3), ("truncated", 4), ("truncated", 5), ("test", 6), ("marks", 7)}
-    assert set(found(report, "warning")) == {("truncated", 5), ("marks", 7)}
+    assert set(found(report)) == {("row", 8), ("row", 10), ("blank", 9), ("roles", 2), ("no-target", 3), ("truncated", 4), ("truncated", 5), ("test", 6), ("marks", 7)}
+    assert set(found(report, "warning")) == {("truncated", 5), ("marks", 7), ("blank", 9)}
     assert report.failed
     hit = next(one for one in report.findings if one.rule == "test")
     assert "exam.jsonl, record 1" in hit.what and "largest number" in hit.what

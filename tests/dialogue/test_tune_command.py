@@ -70,7 +70,10 @@ def test_lint_and_show(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert code == 0 and json.loads(out)[pairs]["conversations"] == 120
     worse = write_rows(tmp_path / "worse.jsonl", [{"prompt": "a", "chosen": "", "rejected": "b"}, {"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b"}])
     code, out, _ = command(monkeypatch, capsys, "theirs", f"dialogue.preferences=[{worse}]", f"dialogue.pairs=[{good}]", "--runs", str(runs), "--method", "dpo", "--lint", "--json")
-    assert code == 1 and [(one["rule"], one["row"]) for one in json.loads(out)[worse]["findings"]] == [("row", 1), ("row", 3)]
+    assert code == 1 and [(one["rule"], one["row"]) for one in json.loads(out)[worse]["findings"]] == [("blank", 1), ("row", 3)]
+    labels = write_rows(tmp_path / "labels.jsonl", [{"prompt": "a", "answer": "b", "good": True}, {"prompt": "a", "answer": "c", "good": False}, {"prompt": "a", "answer": "d"}])
+    code, out, _ = command(monkeypatch, capsys, "theirs", f"dialogue.preferences=[{labels}]", f"dialogue.pairs=[{good}]", "--runs", str(runs), "--method", "kto", "--lint", "--json")
+    assert code == 1 and json.loads(out)[labels]["conversations"] == 2 and [(one["rule"], one["row"]) for one in json.loads(out)[labels]["findings"]] == [("row", 3)]
     assert not (runs / "theirs" / "dialogue").exists()
 
 

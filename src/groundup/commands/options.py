@@ -13,7 +13,7 @@ import typer
 from groundup import recipe as recipes
 from groundup.errors import RequestError
 from groundup.recipe import Recipe
-from groundup.run import Run
+from groundup.run import Run, run_folder
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe file, a shipped recipe's name, or a folder of text.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides of the recipe.")]
@@ -50,5 +50,4 @@ def _read_recipe(what: str, overrides: list[str] | None, name: str | None) -> Re
 
 def find_run(what: str, runs: Path) -> Run:
     """A run by its folder or by its name under `runs`."""
-    path = Path(what).expanduser()
-    return Run.read(path if (path / "recipe.yaml").is_file() else runs / what)
+    return Run.read(run_folder(what, runs) or runs / what)

@@ -15,7 +15,7 @@ from groundup.commands.options import Json, Name, Overrides, RecipeArgument, Run
 from groundup.errors import GroundupError, RequestError
 from groundup.recipe import Dialogue, Recipe
 from groundup.recipe.methods import METHODS
-from groundup.run import Run
+from groundup.run import Run, run_folder
 
 Method = Annotated[str | None, typer.Option("--method", help=f"Tune up to this method: {', '.join(METHODS)}; with what it builds on where the recipe does not have it.")]
 
@@ -47,10 +47,8 @@ def tuned_by(recipe: Recipe, method: str | None) -> Recipe:
 
 def imported(what: str, runs: Path) -> Path | None:
     """The folder of a run that `groundup import` made, which has a model and no stages before it."""
-    for path in (Path(what).expanduser(), runs / what):
-        if (path / "recipe.yaml").is_file() and (path / "checkpoints").is_dir() and not (path / "checkpoints" / "manifest.json").is_file():
-            return path
-    return None
+    path = run_folder(what, runs)
+    return path if path is not None and (path / "checkpoints").is_dir() and not (path / "checkpoints" / "manifest.json").is_file() else None
 
 
 def _tune_imported(path: Path, recipe: Recipe, as_json: bool) -> None:

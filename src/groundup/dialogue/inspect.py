@@ -9,7 +9,7 @@ from pathlib import Path
 from groundup.dialogue import material, reference_pages
 from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.format.conversations import read_conversations
-from groundup.dialogue.format.preferences import read_rankings
+from groundup.dialogue.format.preferences import read_labelled, read_rankings
 from groundup.dialogue.format.record import Conversation, Message
 from groundup.dialogue.format.rows import Bad
 from groundup.dialogue.lint import Report, lint, lint_file
@@ -29,7 +29,7 @@ class Inspected:
     run: Run
     template: ChatTemplate
     files: dict[str, list[str]]
-    """By what they are (`pairs`, `preferences`), those that the chain's stages read."""
+    """By what they are (`pairs`, `preferences`, or `labels` for kto), those that the chain's stages read."""
     room: int
     """Tokens of a conversation at most."""
 
@@ -42,7 +42,7 @@ class Inspected:
         ready(wish)
         files: dict[str, list[str]] = {}
         for stage in wish.stages:
-            files.update({kind: names for kind, names in files_of(stage, wish).items() if kind != "prompts"})
+            files.update({"labels" if stage.method == "kto" else kind: names for kind, names in files_of(stage, wish).items() if kind != "prompts"})
         plan, context = run.path / "plan" / "plan.json", run.recipe.model.context
         room = int(read_json(plan)["model"]["context"]) if plan.is_file() else context or ANY
         speech = speech_of((run.path / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"), wish)
@@ -64,19 +64,22 @@ class Inspected:
         return found
 
     def shown(self, number: int, *, colour: bool) -> str:
-        """The first conversations of each file as text."""
-        return "\n".join(f"{name}\n{show_all((talk for _, talk in self._talks(kind, name)), self.template, number, colour=colour)}" for kind, name in self._names())
+        """The first conversations of each file as text, without rows that cannot be read (`lint` has those)."""
+        return "\n".join(f"{name}\n{show_all((talk for _, talk in self._talks(kind, name, [])), self.template, number, colour=colour)}" for kind, name in self._names())
 
     def _names(self) -> list[tuple[str, str]]:
         return [(kind, name) for kind, names in self.files.items() for name in names]
 
-    def _talks(self, kind: str, name: str, bad: Bad | None = None) -> Iterator[tuple[int, Conversation]]:
+    def _talks(self, kind: str, name: str, bad: Bad) -> Iterator[tuple[int, Conversation]]:
         if name == material.REFERENCE_PAGES:
             run = self.run
             pages = reference_pages.load(run.path / "corpus" / "collected", run.path / "corpus" / "clean")
             yield from enumerate(reference_pages.pairs(pages.train), 1)
         elif kind == "pairs":
             yield from read_conversations(Path(name).expanduser(), bad)
+        elif kind == "labels" and material.holds_labels(name):
+            for number, label in read_labelled(Path(name).expanduser(), bad):
+                yield number, Conversation((*label.prompt, Message("assistant", label.answer)), None, label.source)
         else:
             for number, one in read_rankings(Path(name).expanduser(), bad):
                 for answer in one.answers:

@@ -1,7 +1,8 @@
 """What is wrong with conversations before they are trained on: most mistakes of chat tuning make no noise.
 
     rule          what is found                                                       what comes of it
-    row           a row that cannot be read as a conversation                         it is not learned
+    row           a row that cannot be read as a conversation                         it stops the tuning
+    blank         somebody says nothing                                               the row is left out
     roles         who speaks when is out of order                                     the model learns to answer itself
     no-target     no token has a weight                                               a fine-looking loss, and nothing learned
     no-end        what is said does not end with the end token                        the model never stops
@@ -26,7 +27,7 @@ from groundup.dialogue import jinja
 from groundup.dialogue.chat_template import ChatTemplate, Rendered
 from groundup.dialogue.format.conversations import Misread, conversation
 from groundup.dialogue.format.record import Conversation, order_problem
-from groundup.dialogue.format.rows import Bad, refused, rows
+from groundup.dialogue.format.rows import Bad, BlankRow, rows
 from groundup.dialogue.overlap import TestQuestions
 from groundup.errors import RequestError
 
@@ -93,7 +94,7 @@ def lint_file(path: Path, template: ChatTemplate, room: int, tests: TestQuestion
         try:
             talks.append((number, conversation(row)))
         except Misread as error:
-            bad.append(refused(path, number, str(error), error.do))
+            bad.append(error.at(path, number))
     return lint(talks, template, room, tests, bad=bad)
 
 
@@ -103,7 +104,10 @@ def lint(
 ) -> Report:  # fmt: skip
     """Lint numbered conversations. `room`: tokens of a row (T) and one; `render`: how they are rendered for training, if otherwise than
     by the template; `bad`: the rows that could not be read."""
-    report = Report(findings=[Finding("row", _number(error), f"{error.what}. {error.do}") for error in sorted(bad or [], key=_number)])
+    report = Report()
+    for error in sorted(bad or [], key=_number):
+        blank = isinstance(error, BlankRow)
+        report.findings.append(Finding("blank", _number(error), error.what, "warning") if blank else Finding("row", _number(error), f"{error.what}. {error.do}"))
     if template.special.get(PAD) == template.end:
         name = next(name for name, token in template.special.items() if token == template.end)
         report.findings.append(Finding("pad-is-end", 0, f"padding and the end of a turn are both {name}; give padding a token of its own"))

@@ -65,14 +65,19 @@ def labelled(names: Sequence[str]) -> list[Labelled]:
     """The labelled answers of these files; of a ranking the best answer was liked, and the worst was not."""
     found: list[Labelled] = []
     for name in names:
-        _, first = next(iter(rows(Path(name).expanduser())), (0, {}))
-        if "good" in first or "label" in first:
+        if holds_labels(name):
             found += (one for _, one in _read(read_labelled, name))
             continue
         for _, one in _read(read_rankings, name):
             better, worse = (one.answers[one.ranks.index(rank)] for rank in (min(one.ranks), max(one.ranks)))
             found += (Labelled(one.prompt, answer, good, one.source) for answer, good in ((better, True), (worse, False)))
     return found
+
+
+def holds_labels(name: str) -> bool:
+    """Whether a file's rows are single answers that were liked or not, by its first one; else they are rankings."""
+    _, first = next(iter(rows(Path(name).expanduser())), (0, {}))
+    return "good" in first or "label" in first
 
 
 def tasks(prompts: Sequence[str], preferences: Sequence[str]) -> list[Task]:

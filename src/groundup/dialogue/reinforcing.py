@@ -17,21 +17,11 @@ import torch
 from torch import Tensor
 
 from groundup.dialogue import material
+from groundup.dialogue.author import Asked, Author, Written, logps_of
 from groundup.dialogue.format.prompts import Task
 from groundup.dialogue.link import Link
 from groundup.dialogue.reward_model import RewardModel
-from groundup.dialogue.rollouts import (
-    FOLDER,
-    SLOTS,
-    Asked,
-    Author,
-    Experience,
-    Rollouts,
-    Score,
-    Teach,
-    Written,
-    logps_of,
-)
+from groundup.dialogue.rollouts import FOLDER, Experience, Rollouts, Score, Teach
 from groundup.dialogue.verify import verifier
 from groundup.errors import GroundupError, RequestError
 from groundup.generation.sampling import SamplingSettings
@@ -47,6 +37,7 @@ from groundup.training.trainer import Evaluate
 from groundup.training.value_head import ActorCritic, ScoredDecoder
 
 MEASURED = 64  # held-out prompts that are answered at each look
+SLOTS = 64  # answers that are written side by side
 
 
 def reinforce(link: Link) -> None:

@@ -8,9 +8,6 @@ A round is a pure function of the seed, its number and the policy's weights at i
 round cannot write it again, since those weights are gone: so rounds are kept beside the checkpoints, as long as any of these may
 need them, and an adaptive beta goes on from the round before.
 
-Log-probabilities are measured anew by the trainer's own forward pass, so that the first step's ratio is exactly 1; the engine's agree to
-1e-4 in fp32 (a test). Special tokens are never drawn but for the end, which takes what probability they have: nothing, after SFT.
-
 Shapes: W tokens written (of one answer), P prompts, K answers of a prompt.
 """
 
@@ -18,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,45 +23,20 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from groundup.dialogue.author import Asked, Author, Written, logps_of, values_of
 from groundup.dialogue.conversations import in_epochs
-from groundup.dialogue.reward_model import rows_of
 from groundup.dialogue.sequences import Answered, packed
-from groundup.generation.engine import Completion, Engine
-from groundup.generation.sampling import SamplingSettings
 from groundup.models.decoder import Decoder
 from groundup.run import Run, digest, write_atomic
 from groundup.tokens.loader import Batches
 from groundup.training import checkpoint, policy
-from groundup.training.lora import merged_state
 from groundup.training.objectives import Batch
 from groundup.training.parallel import World
-from groundup.training.precision import Precision, autocast
-from groundup.training.token_logps import token_logps
+from groundup.training.precision import Precision
 from groundup.training.value_head import ActorCritic
 
 T = TypeVar("T")
 FOLDER = "rounds"
-SLOTS = 64
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A prompt in tokens, with what judges answers to it."""
-
-    tokens: tuple[int, ...]
-    rule: Callable[[str], float] | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """An answer."""
-
-    sequence: Answered
-    text: str
-    ended: bool
-    """Whether it came to an end of its own."""
-    logps: tuple[float, ...] = ()
-    """The engine's, of each token."""
 
 
 @dataclass
@@ -91,80 +63,6 @@ class Teach(Protocol):
 
     def __call__(self, written: Sequence[Written], scores: Sequence[float], logps: Sequence[Tensor], reference: Sequence[Tensor], values: Sequence[Tensor] | None, beta: float) -> list[Experience]:
         """The answers to one prompt stand together."""
-
-
-class Author:
-    """Writes with a policy that is being trained."""
-
-    def __init__(self, model: Decoder, engine: Callable[[Decoder], Engine], settings: SamplingSettings) -> None:
-        """`engine`: makes one of a model; a policy of low rank writes with its merged weights."""
-        self.model, self.settings = model, settings
-        self._plain = merged_copy(model) if "lora" in checkpoint.form(model) else None
-        self._engine = engine(self._plain or model)
-        model.train()
-
-    def write(self, prompts: Sequence[Asked], seed: int, *, n: int = 1, logprobs: bool = False, greedy: bool = False) -> list[Written]:
-        """n answers to each prompt, one after the other, with the weights of now."""
-        was = self.model.training
-        self.model.eval()
-        if self._plain is not None:
-            take_merged(self._plain, self.model)
-        self._engine.refresh()
-        settings = [
-            replace(self.settings, seed=int(digest(seed, number)[:12], 16), n=n, logprobs=0 if logprobs else None, temperature=0.0 if greedy else self.settings.temperature)
-            for number in range(len(prompts))
-        ]  # fmt: skip
-        found = self._engine.generate_many([list(prompt.tokens) for prompt in prompts], settings)
-        self.model.train(was)
-        return [self._written(prompt, one) for prompt, several in zip(prompts, found, strict=True) for one in several]
-
-    def _written(self, prompt: Asked, one: Completion) -> Written:
-        said = tuple(one.tokens) if one.end is None else (*one.tokens, one.end)
-        logps = tuple(chosen.logprob for chosen in one.logprobs or ())
-        return Written(Answered((*prompt.tokens, *said), len(prompt.tokens)), one.text, one.end is not None, logps)
-
-
-def merged_copy(model: Decoder) -> Decoder:
-    """A plain decoder to write with, of a policy with corrections of low rank."""
-    return Decoder(model.config).eval()
-
-
-def take_merged(plain: Decoder, model: Decoder) -> None:
-    """Give it the policy's weights of now, corrections merged."""
-    own = plain.state_dict()
-    plain.load_state_dict({name: value for name, value in merged_state(model).items() if name in own})
-
-
-@torch.no_grad()
-def logps_of(model: Decoder, sequences: Sequence[Answered], pad: int, precision: Precision = "fp32") -> list[Tensor]:
-    """ln p of each token written, each (W,), by the trainer's forward pass in its precision."""
-    was = model.training
-    model.eval()
-    found: list[Tensor] = [torch.empty(0)] * len(sequences)
-    for batch, numbers, places in rows_of(sequences, model.config.context, pad):
-        there = batch["weights"] > 0
-        logps_BT = torch.zeros(there.shape)
-        with autocast(precision):
-            states_BTD = model.hidden(batch["tokens"], batch["positions"], batch["segments"]) * model.config.logits_scale
-            logps_BT[there] = token_logps(states_BTD[there], model.head_weight, batch["targets"][there], softcap=model.config.softcap).logps_N
-        for number, (row, span, _) in zip(numbers, places, strict=True):
-            found[number] = logps_BT[row, span].clone()
-    model.train(was)
-    return found
-
-
-@torch.no_grad()
-def values_of(model: ActorCritic, sequences: Sequence[Answered], pad: int, precision: Precision = "fp32") -> list[Tensor]:
-    """What the critic expects at each place that writes, each (W,)."""
-    found: list[Tensor] = [torch.empty(0)] * len(sequences)
-    model.critic.eval()
-    for batch, numbers, places in rows_of(sequences, model.config.context, pad):
-        with autocast(precision):
-            scores_BT = model.critic.scores(batch["tokens"], batch["positions"], batch["segments"])
-        for number, (row, span, _) in zip(numbers, places, strict=True):
-            found[number] = scores_BT[row, span].clone()
-    model.critic.train(model.training)
-    return found
 
 
 @dataclass

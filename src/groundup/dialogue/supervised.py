@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from groundup.dialogue import material, reference_pages
+from groundup.dialogue.author import logps_of
 from groundup.dialogue.classes import Classes
 from groundup.dialogue.conversations import PackedConversations, render_to_fit
 from groundup.dialogue.format.record import Conversation
 from groundup.dialogue.link import Link
-from groundup.dialogue.rollouts import logps_of
 from groundup.dialogue.selection import select
 from groundup.dialogue.sequences import Answered
 from groundup.dialogue.speaker import Speech

@@ -29,7 +29,7 @@ from groundup.generation.weights import Precision
 from groundup.models import huggingface
 from groundup.models.build import Model
 from groundup.models.widen import widened
-from groundup.run import Run, read_json
+from groundup.run import Run, read_json, run_folder
 from groundup.tokens.tokenizer import END_OF_TEXT, Tokenizer
 from groundup.tokens.trainers import adopt
 from groundup.training import checkpoint
@@ -67,10 +67,9 @@ def find(what: str, runs: Path, *, base: bool = False, server: Server | None = N
     """A model by its run (folder, or name under `runs`), its Hugging Face folder, or its URL. Raises RequestError where it is none."""
     if what.startswith(("http://", "https://")):
         return of_url(what, server or Server())
+    if (folder := run_folder(what, runs)) is not None:
+        return of_run(Run.read(folder), base=base)
     path = Path(what).expanduser()
-    for folder in (path, runs / what):
-        if (folder / "recipe.yaml").is_file():
-            return of_run(Run.read(folder), base=base)
     if (path / "config.json").is_file():
         return of_folder(path)
     raise RequestError("no such model", where=what, do="Name a run, a Hugging Face folder (config.json, weights, tokenizer.json), or an OpenAI-compatible URL.")
