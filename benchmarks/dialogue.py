@@ -57,7 +57,7 @@ METHODS: dict[str, list[Any]] = {
     "lima": [{"method": "lima", "epochs": 5, "examples": 1000, "learning_rate_share": 0.2}],
     "openchat": [{"method": "openchat", "classes": {"expert": 1.0, "other": 0.3}, "epochs": 3}],
     "dpo": ["sft", {"method": "dpo", "learning_rate_share": 0.05, "epochs": 2}],
-    "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 2048, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "pretraining": 0.1}],
+    "ppo": ["sft", {"method": "reward", "epochs": 2, "learning_rate_share": 0.15}, {"method": "ppo", "episodes": 2048, "rollouts": 256, "minibatch": 64, "max_tokens": 64, "kl": 0.1, "lam": 1.0, "pretraining": 0.1}],
 }  # fmt: skip
 QUICK = {"ppo": {"episodes": 768, "rollouts": 128}, "lima": {"epochs": 2}, "openchat": {"epochs": 1}, "dpo": {"epochs": 1}, "reward": {"epochs": 1}}
 TOYS = 18_000  # prompts, a third of each kind; of those that are not held out SFT is shown so many solved

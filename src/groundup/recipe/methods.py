@@ -149,7 +149,8 @@ class Ppo(_OnPolicy):
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount a token."""
     lam: Annotated[float, Field(ge=0, le=1)] = 0.95
-    """Of generalised advantage estimation (Schulman et al. 2016)."""
+    """Of generalised advantage estimation (Schulman et al. 2016). At 1 mistakes of the value function add noise and no bias: better where
+    there are few rounds for it to learn in (docs/dialogue.md)."""
     value_weight: Annotated[float, Field(gt=0)] = 0.1
     """Of the value function's loss (Ziegler et al. 2019)."""
     value_clip: Annotated[float, Field(gt=0)] = 0.2
