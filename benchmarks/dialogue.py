@@ -139,6 +139,7 @@ def base(data: Path, runs: Path, minutes: float, quick: bool) -> Run:
     })  # fmt: skip
     run = Run.open(runs / recipe.name, recipe)
     build(run, until="pretrain")
+    run.close()  # it is only read from here on, by another call beside this one too
     return run
 
 
@@ -242,7 +243,7 @@ def everything(data: Path, runs: Path, minutes: float, seeds: int, quick: bool, 
     if set(only) & set(METHODS):
         found |= compared(data, runs, trained, tag, seeds, quick, only)
     if "grpo" in only:
-        found |= exact_answers(runs, trained, tag, seeds, passes=8 if quick else 3, episodes=128_000 if quick else 76_800)
+        found |= exact_answers(runs, trained, tag, seeds, passes=8 if quick else 6, episodes=128_000 if quick else 102_400)
     return found
 
 
