@@ -243,6 +243,10 @@ def test_another_chain_sets_the_old_one_aside(tmp_path: Path) -> None:
     assert [path.name for path in (second.run.path / "superseded").iterdir()] == ["dialogue-2-dpo-000"]
     sft = Stage(second.run, "1-sft", "dialogue/1-sft", manifest_key(second, "1-sft"), keep=True)
     assert sft.done
+    # files that only lie elsewhere are the same files
+    second.run.close()
+    third = ground(tmp_path / "run", {"steps": 2, "stages": ["sft", {"method": "simpo", "epochs": 1}]}, home=tmp_path / "moved")
+    assert chain(third).digest == stage.digest and len(list((third.run.path / "superseded").iterdir())) == 1
 
 
 def manifest_key(given: Ground, name: str) -> str:

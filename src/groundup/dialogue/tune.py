@@ -148,7 +148,8 @@ def files_of(method: Method, wish: Dialogue) -> dict[str, list[str]]:
 def _opened(ground: Ground, number: int, method: Method, inputs: dict[str, str]) -> Stage:
     """The stage of a method, done or to be worked on."""
     run, wish, files = ground.run, ground.wish, files_of(method, ground.wish)
-    section: dict[str, Any] = {"format": wish.format, "lora": wish.lora.model_dump() if wish.lora else None, **files}
+    called = {kind: [Path(name).name for name in found] for kind, found in files.items()}  # their contents count, not where they lie
+    section: dict[str, Any] = {"format": wish.format, "lora": wish.lora.model_dump() if wish.lora else None, **called}
     if method.method == "sft":
         section |= wish.model_dump(include={"minutes", "steps", "max_epochs", "learning_rate_share"})
     return run.stage(
