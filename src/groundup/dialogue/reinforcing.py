@@ -28,6 +28,7 @@ from groundup.generation.sampling import SamplingSettings
 from groundup.models.decoder import Decoder
 from groundup.progress import say
 from groundup.recipe.methods import Group, Ppo
+from groundup.recipe.methods import Stage as Method
 from groundup.tokens.loader import BatchPhase, Loader
 from groundup.training import policy
 from groundup.training.objectives import Objective
@@ -109,6 +110,11 @@ def _prompts(link: Link, room: int) -> tuple[list[Asked], list[Asked]]:
     return found
 
 
+def unscored(wish: Method) -> RequestError:
+    """The error of a stage without a reward model before it and without rules."""
+    return RequestError(f"{wish.method} has nothing to score answers with", where="dialogue.stages", do="Put `reward` before it, or give prompts with rules (`verify`).")
+
+
 def _score(link: Link, prompts: Sequence[Asked], pad: int) -> Score:
     """By the prompts' own rules, where they have any; else by the reward model before this stage."""
     ruled = sum(prompt.rule is not None for prompt in prompts)
@@ -117,9 +123,7 @@ def _score(link: Link, prompts: Sequence[Asked], pad: int) -> Score:
     if ruled:
         raise RequestError(f"{len(prompts) - ruled} of {len(prompts)} prompts have no rule", where="dialogue.prompts", do="Give `verify` with each, or with none.")
     if link.reward is None:
-        raise RequestError(
-            f"{link.wish.method} has nothing to score answers with", where="dialogue.stages", do="Put `reward` before it, or give prompts with rules (`verify`)."
-        )
+        raise unscored(link.wish)
     judge = RewardModel.load(link.reward, link.speech.words.digest, pad)
     return lambda asked, written: judge.scores([one.sequence for one in written])
 

@@ -30,7 +30,7 @@ def questions(wish: Dialogue) -> list[str]:
         return wish.questions[:QUESTIONS]
     shares = [method.held_out for method in wish.stages if not isinstance(method, Supervised | Lima | OpenChat) and method.method != "kto"]
     if shares:
-        prompts = [task.prompt for task in material.tasks(wish.prompts, wish.preferences) if material.held_out(task.prompt, min(shares))]
+        prompts = held_out_prompts(wish.prompts, wish.preferences, min(shares))
     else:
         files = [name for name in wish.pairs if name != material.REFERENCE_PAGES]
         prompts = [talk.messages[:-1] for talk in material.conversations(files, None, None)[0]] if files else []
@@ -74,6 +74,6 @@ def win_rates(stages: Mapping[str, Path], judge: Path, prompts: Sequence[Sequenc
     return rows
 
 
-def held_out_prompts(preferences: Sequence[str], share: float) -> list[tuple[Message, ...]]:
-    """The prompts that no stage learns rewards or preferences from."""
-    return [task.prompt for task in material.tasks([], preferences) if material.held_out(task.prompt, share)]
+def held_out_prompts(prompts: Sequence[str], preferences: Sequence[str], share: float) -> list[tuple[Message, ...]]:
+    """The prompts, or else those of the preferences, that no stage learns rewards or preferences from."""
+    return [task.prompt for task in material.tasks(prompts, preferences) if material.held_out(task.prompt, share)]

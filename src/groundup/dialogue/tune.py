@@ -23,7 +23,7 @@ from groundup.dialogue.chat_template import ChatTemplate
 from groundup.dialogue.classes import Classes
 from groundup.dialogue.link import Ground, Link
 from groundup.dialogue.preferring import prefer, reward
-from groundup.dialogue.reinforcing import reinforce
+from groundup.dialogue.reinforcing import reinforce, unscored
 from groundup.dialogue.side_by_side import held_out_prompts, questions, side_by_side, win_rates
 from groundup.dialogue.speaker import Speaker, Speech, usual_format
 from groundup.dialogue.supervised import supervise
@@ -122,7 +122,7 @@ def ready(wish: Dialogue) -> None:
                 raise RequestError(f"{method.method} has nothing to learn from", where=f"dialogue.{kind}", do=f"Name files in dialogue.{kind}.")
             material.exist(names, f"dialogue.{kind}")
         if isinstance(method, Ppo | Group) and not judged and not wish.prompts:
-            raise RequestError(f"{method.method} has nothing to score answers with", where="dialogue.stages", do="Put `reward` before it, or give prompts with rules (`verify`).")
+            raise unscored(method)
         judged = judged or method.method in SILENT
 
 
@@ -188,7 +188,7 @@ def _sum_up(ground: Ground, stages: list[Stage], speaks: Stage) -> None:
     judge = next((method for method in ground.wish.stages if isinstance(method, Reward)), None)
     if judge is not None:
         folder = next(stage.final for stage, method in zip(stages, ground.wish.stages, strict=True) if method is judge)
-        prompts = held_out_prompts(ground.wish.preferences, judge.held_out) if len(speaking) > 1 else []
+        prompts = held_out_prompts([], ground.wish.preferences, judge.held_out) if len(speaking) > 1 else []
         wins = win_rates(speaking, folder, prompts) if prompts else []
     write_json(path, {
         "format": FORMAT, "stage": "tune", "key": key, "digest": speaks.digest, "depends": {},

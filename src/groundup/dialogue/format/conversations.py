@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from groundup.dialogue.format.record import ROLES, Conversation, Message, Role, order_problem
-from groundup.dialogue.format.rows import Bad, BlankRow, Row, refuse, rows
+from groundup.dialogue.format.rows import Bad, BlankRow, Row, refuse, refused, rows
 from groundup.errors import RequestError
 
 SPEAKERS: dict[str, Role] = {
@@ -44,17 +44,21 @@ DO = "Write `messages` with user and assistant in turn, the assistant last."
 class Misread(Exception):
     """What is wrong with a row, and what to do."""
 
+    kind: type[RequestError] = RequestError
+
     def __init__(self, what: str, do: str = DO) -> None:
         super().__init__(what)
         self.do = do
 
     def at(self, path: Path, number: int) -> RequestError:
         """The error of the row."""
-        return (BlankRow if isinstance(self, Blank) else RequestError)(str(self), where=f"{path}:{number}", do=self.do)
+        return refused(path, number, str(self), self.do, self.kind)
 
 
 class Blank(Misread):
     """Where a text should be, there is nothing in it."""
+
+    kind = BlankRow
 
 
 class Shape(NamedTuple):

@@ -67,9 +67,9 @@ class BlankRow(RequestError):
     nothing is lost with them."""
 
 
-def refused(path: Path, number: int, what: str, do: str) -> RequestError:
+def refused(path: Path, number: int, what: str, do: str, kind: type[RequestError] = RequestError) -> RequestError:
     """The error of one row."""
-    return RequestError(what, where=f"{path}:{number}", do=do)
+    return kind(what, where=f"{path}:{number}", do=do)
 
 
 def refuse(error: RequestError, bad: Bad | None) -> None:
