@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from grounds import ground
 
 from groundup.dialogue.speaker import Speaker
 from groundup.dialogue.tune import chain
+from groundup.training import checkpoint
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from together import together
@@ -25,9 +28,19 @@ PPO = {
 
 def work(rank: int, size: int, folder: str, section: dict[str, Any], small: int) -> str:
     path = Path(folder)
+    if rank:  # on a busy machine it still reads the last checkpoint when the first process is done with the stage
+        checkpoint.load_parameters, checkpoint.read_state = late(checkpoint.load_parameters), late(checkpoint.read_state)
     given = ground(path / "run", section, home=path / "files", follows=rank > 0)
     given.planned.update(micro_batch=small, micro_batches=2)  # so that both have some
     return str(chain(given).final)
+
+
+def late(read: Callable[..., Any]) -> Callable[..., Any]:
+    def reading(*given: Any) -> Any:
+        time.sleep(0.5)
+        return read(*given)
+
+    return reading
 
 
 def prepared(folder: Path, section: dict[str, Any]) -> None:

@@ -384,9 +384,9 @@ class _Run:
 
     def _finish(self, loss: float, seconds: float) -> Summary:
         """Tidy up and sum up."""
+        self.world.wait()  # none reads any more what is pruned now
         if self.world.first:
             self._prune(finished=True)
-        self.world.wait()
         rows = self.stage.run.events("train", self.stage.key)
         if self.start == self.settings.steps:
             loss = rows[-1]["loss"] if rows else math.nan
@@ -395,9 +395,10 @@ class _Run:
         last = self.world.agree(checkpoint.newest(self.stage.work) if self.world.first else None)
         assert last is not None
         self.engine.keep(last)  # with early stopping an earlier step's
+        step = int(checkpoint.read_state(last)["step"])
+        self.world.wait()  # all have read it before the first one moves the stage's folder into place
         rate = _median([event["tokens_per_second"] for event in rows])
         share = rate * self.flops_per_token / self.peak_flops if self.peak_flops else None
-        step = int(checkpoint.read_state(last)["step"])
         return Summary(
             step, round(self.settings.progress(step) * self._tokens()), round(seconds, 3), rate, share, loss, self.guard.skipped,
             self.stage.final / last.name,
