@@ -14,6 +14,7 @@ from groundup import recipe as recipes
 from groundup.models.build import build
 from groundup.models.config import ModelConfig
 from groundup.run import Run, Stage
+from groundup.training import checkpoint
 from groundup.training.objectives import Batch, NextToken, Objective, next_token
 from groundup.training.optimizers import OptimizerSettings
 from groundup.training.schedules import Schedule
@@ -76,3 +77,11 @@ def work(rank: int, size: int, folder: str, config: str, cut: int, rows: int) ->
     finally:
         dist.destroy_process_group()
     os._exit(0)  # torch's caches hold the group past its end, and its threads may abort the process while Python takes itself apart
+
+
+def exact_losses(path: Path) -> list[float]:
+    """Of each step so far, as the newest checkpoint's spike guard remembers them: the log rounds."""
+    newest = checkpoint.newest(path / ".checkpoints.partial")
+    assert newest is not None
+    losses: list[float] = checkpoint.read_state(newest)["guard"]["losses"]
+    return losses

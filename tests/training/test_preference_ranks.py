@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from batches import RECIPE, SETTINGS, opened
+from batches import RECIPE, SETTINGS, exact_losses, opened
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
@@ -120,6 +120,8 @@ def test_processes_compute_what_one_does(tmp_path: Path, size: int) -> None:
     for scored in (False, True):
         alone = tmp_path / str(scored)
         fit(alone, RandomPairs(1, scored))
+        assert len(exact_losses(alone)) == SHORT.steps
+        assert exact_losses(together / str(scored)) == pytest.approx(exact_losses(alone), abs=1e-6)
         assert curve(together / str(scored)) == pytest.approx(curve(alone), abs=2e-5)  # logged to five places
         for name, known in weights(alone).items():
             assert (weights(together / str(scored))[name] - known).abs().max() <= 1e-6, name
