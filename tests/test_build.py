@@ -221,6 +221,7 @@ def test_bad_files_are_listed_and_harm_nothing(library: Path, tmp_path: Path) ->
         assert any(name in key for key in listed), f"{name} is not in the funnel: {sorted(listed)}"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_loses_nothing(library: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -250,6 +251,7 @@ def test_plan_tells_the_settings_and_draws_the_schedule(library: Path, finished:
     assert wrong.returncode == 2 and "warmup and cooldown together" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_fast_family_with_muon_and_phases_goes_the_whole_way(library: Path) -> None:
     """Trained in two phases with averaged weights, tuned, measured and talked to."""
     small = [one for one in SMALL if not one.startswith("training.batch_tokens")]

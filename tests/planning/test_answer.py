@@ -64,6 +64,7 @@ def test_what_is_wrong_is_said() -> None:
             plan(*wrong)
 
 
+@pytest.mark.slow
 def test_a_trace_stands_beside_the_formula() -> None:
     found = as_json("llama-125m", "--hardware", "a100-40gb", "--count", "4", "parallel.tp=2", "parallel.zero=1", "training.batch_tokens=16384", "training.micro_batch=4", "--trace", "3")
     traced = found["trace"]

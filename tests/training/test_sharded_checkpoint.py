@@ -68,7 +68,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [ADAMW, MUON], ids=["adamw", "muon"])
+@pytest.mark.parametrize("settings", [ADAMW, pytest.param(MUON, marks=pytest.mark.slow)], ids=["adamw", "muon"])
 def test_a_checkpoint_loads_at_any_mesh(tmp_path: Path, settings: OptimizerSettings) -> None:
     size, plan = MESHES["2x2x2"]
     weights, states, losses = together(size, written, tmp_path, plan, settings)[0]

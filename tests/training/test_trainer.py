@@ -162,7 +162,7 @@ def final(path: Path, step: int = 4) -> dict[str, torch.Tensor]:
     return dict(checkpoint.load_model(path / ".checkpoints.partial" / f"step-{step:07d}").named_parameters())
 
 
-@pytest.mark.parametrize(("size", "family"), [(2, "quick"), (4, "tiny")])
+@pytest.mark.parametrize(("size", "family"), [(2, "quick"), pytest.param(4, "tiny", marks=pytest.mark.slow)])
 def test_two_and_four_processes_compute_what_one_does(tmp_path: Path, request: pytest.FixtureRequest, size: int, family: str) -> None:
     """Equal to 1e-6 in fp32 (Adagrad divides a row's gradient by itself, rounding and all: there on average); with 3 micro-batches the processes' shares are unequal and one of four has none."""
     config: ModelConfig = request.getfixturevalue(family)
