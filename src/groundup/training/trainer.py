@@ -8,14 +8,12 @@ state is seeded by the step, so a run that goes on from a checkpoint computes th
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -37,6 +35,7 @@ from groundup.training.precision import Precision, compiled
 from groundup.training.progress import Log, Watch
 from groundup.training.schedules import Schedule
 from groundup.training.stage import recomputes
+from groundup.training.stopping import stop_flag
 
 CHEAP_SECONDS = 0.1  # to write a checkpoint
 SAVE_SECONDS_PER_BYTE = 5e-9  # of parameters, before one was written: 1.25 s for 270 MB on a laptop's disk, digests included
@@ -195,7 +194,7 @@ class _Run:
         ahead = Ahead(self.batches, settings.loader_threads, self.world.share) if settings.loader_threads else None
         self.batches = ahead or self.batches
         try:
-            with _stop_flag() as stop, watch.shown():
+            with stop_flag() as stop, watch.shown():
                 for step in range(start, settings.steps):
                     if self.worse is not None and settings.early_stopping and self.worse >= settings.early_stopping:
                         say(f"{self.title}: no better for {self.worse} evaluations; stopped early, step {self.best_step:,} is kept")
@@ -431,25 +430,3 @@ class _Everyone:
 
 def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2] if values else 0.0
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """An event that SIGTERM or the first Ctrl-C sets; a second Ctrl-C interrupts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if flag.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        flag.set()
-        say("stopping after this step; a second Ctrl-C stops at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
