@@ -284,7 +284,8 @@ class _Run:
         rows = self.world.gather([float(found.tokens), float(wish.stopping), bad_micro, seconds, float(wish.due), float(wish.cheap), *(found.sums.get(name, 0.0) for name in names)])
         whole = rows.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sum(0).tolist() if (rows[:, 2] >= 0).any() else rows.sum(0).tolist()
         # each process's own work, waiting for others within it (pipelines, ZeRO) included
-        stragglers = {"slowest_process": int(rows[:, 3].argmax()), "process_seconds": [round(one, 4) for one in rows[:, 3].tolist()]}
+        each = [round(one, 4) for one in rows[:, 3].tolist()]
+        stragglers = {"slowest_process": each.index(max(each)), "process_seconds": each}
         return _Everyone(
             dict(zip(names, whole[6:], strict=True)), int(whole[0]), _Wish(whole[1] > 0, bool(rows[0, 4]), bool(rows[0, 5])), {rank: int(one) for rank, one in enumerate(rows[:, 2].tolist()) if one >= 0},
             stragglers,
